@@ -1,0 +1,28 @@
+// The kernels of one instruction set, and the choice between the sets.
+#pragma once
+
+#include "selective_scan.h"
+
+namespace mamba_mm {
+
+struct Kernels {
+  const char* name;
+  // Channels that one forward work item covers.
+  int64_t lanes;
+  // Run work items [begin, end) of batch x groups x tiles of `lanes` channels.
+  void (*forward)(const Forward& call, int64_t begin, int64_t end);
+  // Run work items [begin, end) of batch x groups x blocks of `block` channels.
+  void (*backward)(const Backward& call, int64_t begin, int64_t end);
+};
+
+extern const Kernels kGenericFloat;
+extern const Kernels kGenericDouble;
+#if defined(__x86_64__)
+extern const Kernels kAvx2Float;
+extern const Kernels kAvx512Float;
+#endif
+
+// The widest set that this processor runs, or the one that MAMBA_MM_ISA names.
+const Kernels& float_kernels();
+
+}  // namespace mamba_mm

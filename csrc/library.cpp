@@ -1,0 +1,16 @@
+// Schemas of the op. The devices' implementations register themselves next to their code;
+// shapes for tracing, autograd and autocast are in Python (mamba_mm/ops/selective_scan.py).
+#include <torch/csrc/stable/library.h>
+
+STABLE_TORCH_LIBRARY(mamba_mm, m) {
+  m.def(
+      "selective_scan_fwd(Tensor u, Tensor delta, Tensor A, Tensor B, Tensor C, Tensor? D, Tensor? z, "
+      "Tensor? delta_bias, bool delta_softplus, bool save_checkpoints, ScalarType out_dtype) "
+      "-> (Tensor out, Tensor last_state, Tensor checkpoints)");
+  m.def(
+      "selective_scan_bwd(Tensor grad_out, Tensor? grad_last_state, Tensor u, Tensor delta, Tensor A, "
+      "Tensor B, Tensor C, Tensor? D, Tensor? z, Tensor? delta_bias, bool delta_softplus, "
+      "Tensor checkpoints) -> (Tensor grad_u, Tensor grad_delta, Tensor grad_A, Tensor grad_B, "
+      "Tensor grad_C, Tensor grad_D, Tensor grad_z, Tensor grad_delta_bias)");
+  m.def("cpu_instruction_set() -> str");
+}

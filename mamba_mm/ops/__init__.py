@@ -1,0 +1,14 @@
+"""Tensors in, tensors out: the operators of state-space vision models."""
+
+from .backends import BackendStatus, backend_report, default_backend, use_backend
+from .reference import selective_scan_ref
+from .selective_scan import selective_scan
+
+__all__ = [
+    "BackendStatus",
+    "backend_report",
+    "default_backend",
+    "selective_scan",
+    "selective_scan_ref",
+    "use_backend",
+]

@@ -1,0 +1,110 @@
+"""What the compiled op needs in Python: shapes for tracing, gradients and FLOPs.
+
+The schemas are in ``csrc/library.cpp``. Import this module only once the library is loaded.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+# As kCheckpointSteps in csrc/selective_scan.h: how far apart the saved states are.
+CHECKPOINT_STEPS = 32
+
+
+@torch.library.register_fake("mamba_mm::selective_scan_fwd")
+def _forward_shapes(
+    u, delta, A, B, C, D, z, delta_bias, delta_softplus, save_checkpoints, out_dtype
+):
+    batch, dim, length = u.shape
+    states = A.shape[1]
+    compute = torch.promote_types(u.dtype, torch.float32)
+    # Floor division rounds (L - 1) / T down to -1 for L = 0, hence the form with + T.
+    saved = (length + CHECKPOINT_STEPS - 1) // CHECKPOINT_STEPS - 1 if save_checkpoints else 0
+    if save_checkpoints and isinstance(length, int):
+        saved = max(saved, 0)
+    return (
+        u.new_empty((batch, dim, length), dtype=out_dtype),
+        u.new_empty((batch, dim, states), dtype=compute),
+        u.new_empty((batch, saved, states, dim), dtype=compute),
+    )
+
+
+@torch.library.register_fake("mamba_mm::selective_scan_bwd")
+def _backward_shapes(
+    grad_out,
+    grad_last_state,
+    u,
+    delta,
+    A,
+    B,
+    C,
+    D,
+    z,
+    delta_bias,
+    delta_softplus,
+    checkpoints,
+):
+    compute = torch.promote_types(u.dtype, torch.float32)
+    none = (0,)
+
+    def like(t: Tensor | None, dtype: torch.dtype) -> Tensor:
+        return u.new_empty(none if t is None else t.shape, dtype=dtype)
+
+    return (
+        like(u, u.dtype),
+        like(delta, delta.dtype),
+        like(A, compute),
+        like(B, B.dtype),
+        like(C, C.dtype),
+        like(D, compute),
+        like(z, compute if z is None else z.dtype),
+        like(delta_bias, compute),
+    )
+
+
+def _save_for_backward(ctx, inputs, output):
+    *tensors, delta_softplus, save_checkpoints, _ = inputs
+    ctx.delta_softplus = delta_softplus
+    ctx.has_checkpoints = save_checkpoints
+    ctx.dtypes = [None if t is None else t.dtype for t in tensors]
+    ctx.save_for_backward(*tensors, output[2])
+    ctx.mark_non_differentiable(output[2])
+    ctx.set_materialize_grads(False)
+
+
+def _backward(ctx, grad_out, grad_last_state, _):
+    *tensors, checkpoints = ctx.saved_tensors
+    if grad_out is None and grad_last_state is None:
+        return (None,) * 11
+    if not ctx.has_checkpoints:
+        raise RuntimeError(
+            "selective_scan: the forward pass ran without checkpoints, so it has no backward pass; "
+            "call mamba_mm.ops.selective_scan, which saves them when a gradient is needed"
+        )
+    u = tensors[0]
+    if grad_out is None:
+        grad_out = torch.zeros_like(u, memory_format=torch.contiguous_format)
+    grads = torch.ops.mamba_mm.selective_scan_bwd(
+        grad_out, grad_last_state, *tensors, ctx.delta_softplus, checkpoints
+    )
+    grads = [
+        None if dtype is None else grad.to(dtype)
+        for grad, dtype in zip(grads, ctx.dtypes, strict=True)
+    ]
+    return (*grads, None, None, None)
+
+
+torch.library.register_autograd(
+    "mamba_mm::selective_scan_fwd", _backward, setup_context=_save_for_backward
+)
+
+
+def _no_double_backward(ctx, *grads):
+    raise RuntimeError(
+        "selective_scan: the compiled backends have no double backward; "
+        "use backend='torch', which can be differentiated any number of times"
+    )
+
+
+torch.library.register_autograd("mamba_mm::selective_scan_bwd", _no_double_backward)
