@@ -13,8 +13,10 @@
 
 namespace mamba_mm {
 
-// The backward pass recomputes states from the ones saved every so many steps.
+// The backward pass recomputes states from the ones saved every so many steps. They lie in
+// blocks of so many channels of one group, so that a tile writes its own in one stream.
 constexpr int64_t kCheckpointSteps = 32;
+constexpr int64_t kCheckpointLanes = 16;
 
 enum class DType : int8_t { kFloat64, kFloat32, kBFloat16, kFloat16 };
 
@@ -51,13 +53,21 @@ struct Problem {
 
   int64_t channels_per_group() const { return dim / groups; }
   int64_t checkpoints() const { return length > 0 ? (length - 1) / kCheckpointSteps : 0; }
+  int64_t checkpoint_blocks_per_group() const {
+    return (channels_per_group() + kCheckpointLanes - 1) / kCheckpointLanes;
+  }
+  // Where the state n of the channels from `offset` in group g on lies in checkpoint k.
+  int64_t checkpoint_at(int64_t b, int64_t g, int64_t offset, int64_t k, int64_t n) const {
+    const int64_t block = (b * groups + g) * checkpoint_blocks_per_group() + offset / kCheckpointLanes;
+    return ((block * checkpoints() + k) * states + n) * kCheckpointLanes + offset % kCheckpointLanes;
+  }
 };
 
 struct Forward {
   Problem in;
   MutableRows out;
   // In the type of the computation: last state (batch, dim, states), and the state before
-  // step kCheckpointSteps * (k + 1), (batch, checkpoints, states, dim) or null.
+  // step kCheckpointSteps * (k + 1), which lies at in.checkpoint_at(...), or null.
   void *last_state, *checkpoints;
 };
 

@@ -17,7 +17,10 @@ class ForwardScan {
   using M = Math<V>;
   using S = Staging<V>;
   static constexpr int W = V::W;
-  static constexpr int64_t kSteps = 2 * kCheckpointSteps;  // a chunk; whole checkpoints
+  // Tensors are read and written in long chunks, which use a page of each row while its
+  // address is known; states go through windows that the first-level cache holds.
+  static constexpr int64_t kWindow = 2 * kCheckpointSteps;
+  static constexpr int64_t kSteps = 8 * kWindow;
 
  public:
   explicit ForwardScan(const Forward& call)
@@ -38,9 +41,9 @@ class ForwardScan {
     for (int64_t item = begin; item < end; ++item) {
       group_ = item / tiles % in_.groups;
       batch_ = item / tiles / in_.groups;
-      const int64_t offset = item % tiles * W;
-      channel_ = group_ * per_group + offset;
-      lanes_ = smaller(W, per_group - offset);
+      offset_ = item % tiles * W;
+      channel_ = group_ * per_group + offset_;
+      lanes_ = smaller(W, per_group - offset_);
       run_tile();
     }
   }
@@ -66,6 +69,10 @@ class ForwardScan {
   void run_chunk(int64_t t0, int64_t steps) {
     S::load_tile(in_.u, batch_, channel_, lanes_, t0, steps, drive_.get(), rows_.get());
     S::load_tile(in_.delta, batch_, channel_, lanes_, t0, steps, dt_.get(), rows_.get());
+    const int64_t next = smaller(kSteps, in_.length - t0 - steps);
+    S::template prefetch_tile<1>(call_.out, batch_, channel_, lanes_, t0, steps);
+    S::template prefetch_tile<0>(in_.u, batch_, channel_, lanes_, t0 + steps, next);
+    S::template prefetch_tile<0>(in_.delta, batch_, channel_, lanes_, t0 + steps, next);
     const auto range = step_sizes<V, false>(dt_.get(), nullptr, bias_, in_.softplus, steps);
     for (int64_t t = 0; t < steps; ++t) {
       const F u = V::load(drive_.get() + t * W);
@@ -75,38 +82,44 @@ class ForwardScan {
 
     B_.stage(batch_, group_, t0, steps);
     C_.stage(batch_, group_, t0, steps);
-    int64_t n = 0;
-    for (; n + 2 <= in_.states; n += 2) run_states<2>(n, t0, steps, range);
-    for (; n < in_.states; ++n) run_states<1>(n, t0, steps, range);
+    for (int64_t begin = 0; begin < steps; begin += kWindow)
+      run_window(t0, begin, smaller(steps, begin + kWindow), range);
 
     if (in_.z.data != nullptr) apply_gate(t0, steps);
     S::store_tile(call_.out, batch_, channel_, lanes_, t0, steps, y_.get(), rows_.get());
   }
 
+  // Steps begin ... end - 1 of the chunk that starts at t0.
+  void run_window(int64_t t0, int64_t begin, int64_t end, const StepRange<V>& range) {
+    int64_t n = 0;
+    for (; n + 2 <= in_.states; n += 2) run_states<2>(n, t0, begin, end, range);
+    for (; n < in_.states; ++n) run_states<1>(n, t0, begin, end, range);
+  }
+
   template <int kStates>
-  void run_states(int64_t n, int64_t t0, int64_t steps, const StepRange<V>& range) {
+  void run_states(int64_t n, int64_t t0, int64_t begin, int64_t end, const StepRange<V>& range) {
     bool fast = true;
     for (int i = 0; i < kStates; ++i) fast = fast && range.fits_fast_exponential(rate(n + i));
     if (fast)
-      pick_projections<kStates, true>(n, t0, steps);
+      pick_projections<kStates, true>(n, t0, begin, end);
     else
-      pick_projections<kStates, false>(n, t0, steps);
+      pick_projections<kStates, false>(n, t0, begin, end);
   }
 
   template <int kStates, bool kFast>
-  void pick_projections(int64_t n, int64_t t0, int64_t steps) {
+  void pick_projections(int64_t n, int64_t t0, int64_t begin, int64_t end) {
     if (in_.B.varies && in_.C.varies)
-      sweep<kStates, kFast, true, true>(n, t0, steps);
+      sweep<kStates, kFast, true, true>(n, t0, begin, end);
     else if (in_.B.varies)
-      sweep<kStates, kFast, true, false>(n, t0, steps);
+      sweep<kStates, kFast, true, false>(n, t0, begin, end);
     else if (in_.C.varies)
-      sweep<kStates, kFast, false, true>(n, t0, steps);
+      sweep<kStates, kFast, false, true>(n, t0, begin, end);
     else
-      sweep<kStates, kFast, false, false>(n, t0, steps);
+      sweep<kStates, kFast, false, false>(n, t0, begin, end);
   }
 
   template <int kStates, bool kFast, bool kVaryingB, bool kVaryingC>
-  void sweep(int64_t n, int64_t t0, int64_t steps) {
+  void sweep(int64_t n, int64_t t0, int64_t window_begin, int64_t window_end) {
     F h[kStates], a[kStates], b[kStates], c[kStates];
     const T *b_row[kStates], *c_row[kStates];
     for (int i = 0; i < kStates; ++i) {
@@ -119,10 +132,10 @@ class ForwardScan {
     }
     const T *dt = dt_.get(), *drive = drive_.get();
     T* y = y_.get();
-    for (int64_t begin = 0; begin < steps; begin += kCheckpointSteps) {
+    for (int64_t begin = window_begin; begin < window_end; begin += kCheckpointSteps) {
       if (call_.checkpoints != nullptr && t0 + begin > 0)
         for (int i = 0; i < kStates; ++i) save_checkpoint(n + i, (t0 + begin) / kCheckpointSteps - 1, h[i]);
-      const int64_t end = smaller(steps, begin + kCheckpointSteps);
+      const int64_t end = smaller(window_end, begin + kCheckpointSteps);
       for (int64_t t = begin; t < end; ++t) {
         const F dt_t = V::load(dt + t * W), drive_t = V::load(drive + t * W);
         F y_t = V::load(y + t * W);
@@ -139,15 +152,7 @@ class ForwardScan {
   }
 
   void save_checkpoint(int64_t n, int64_t k, F h) {
-    T* to = static_cast<T*>(call_.checkpoints) +
-            ((batch_ * in_.checkpoints() + k) * in_.states + n) * in_.dim + channel_;
-    if (lanes_ == W) {
-      V::store(to, h);
-      return;
-    }
-    alignas(64) T values[W];
-    V::store(values, h);
-    S::store_lanes(to, 0, 1, lanes_, values);
+    V::store(static_cast<T*>(call_.checkpoints) + in_.checkpoint_at(batch_, group_, offset_, k, n), h);
   }
 
   void apply_gate(int64_t t0, int64_t steps) {
@@ -155,7 +160,7 @@ class ForwardScan {
     S::load_tile(in_.z, batch_, channel_, lanes_, t0, steps, z_tile, rows_.get());
     for (int64_t t = 0; t < steps; ++t) {
       const F z = V::load(z_tile + t * W);
-      const F silu = V::mul(z, M::sigmoid(z, M::exp_minus_abs(z)));
+      const F silu = V::mul(z, M::logistic(z));
       V::store(y_.get() + t * W, V::mul(V::load(y_.get() + t * W), silu));
     }
   }
@@ -167,7 +172,7 @@ class ForwardScan {
   ProjectionRows<V> B_, C_;
   Buffer<T> rates_, state_, dt_, drive_, y_, rows_;
   F skip_, bias_;
-  int64_t batch_ = 0, group_ = 0, channel_ = 0, lanes_ = 0;
+  int64_t batch_ = 0, group_ = 0, offset_ = 0, channel_ = 0, lanes_ = 0;
 };
 
 }  // namespace MAMBA_MM_ISA

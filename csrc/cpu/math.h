@@ -80,6 +80,12 @@ struct Math<Vector<float>> {
     return V::add(V::max(V::zero(), x), log1p_unit(exp_minus_abs_x));
   }
 
+  // 1 / (1 + exp(-x)), zero and one at the infinities.
+  static F logistic(F x) {
+    const F one = V::set1(1.f);
+    return V::div(one, V::add(one, exp2_product_any(x, V::set1(-kLog2E))));
+  }
+
   // The derivative of softplus, from the same exponential.
   static F sigmoid(F x, F exp_minus_abs_x) {
     const F numerator = V::select_nonnegative(x, V::set1(1.f), exp_minus_abs_x);
@@ -107,6 +113,10 @@ struct Math<Vector<double>> {
     F e = V::abs(x);
     for (int i = 0; i < V::W; ++i) e[i] = ::exp(-e[i]);
     return e;
+  }
+  static F logistic(F x) {
+    for (int i = 0; i < V::W; ++i) x[i] = 1 / (1 + ::exp(-x[i]));
+    return x;
   }
   static F softplus(F x, F exp_minus_abs_x) {
     F log = exp_minus_abs_x;

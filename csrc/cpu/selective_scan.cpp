@@ -141,6 +141,10 @@ Tensor sum_in_order(const Tensor& parts, ScalarType dtype) {
   return torch::stable::to(sum, dtype);
 }
 
+std::vector<int64_t> checkpoint_sizes(const Problem& p, int64_t count) {
+  return {p.batch, p.groups * p.checkpoint_blocks_per_group(), count, p.states, kCheckpointLanes};
+}
+
 std::tuple<Tensor, Tensor, Tensor> forward(const Tensor& u, const Tensor& delta, const Tensor& A,
                                            const Tensor& B, const Tensor& C, OptionalTensor D,
                                            OptionalTensor z, OptionalTensor delta_bias, bool delta_softplus,
@@ -150,7 +154,7 @@ std::tuple<Tensor, Tensor, Tensor> forward(const Tensor& u, const Tensor& delta,
   const int64_t saved = save_checkpoints ? p.checkpoints() : 0;
   Tensor out = make(u, {p.batch, p.dim, p.length}, out_dtype);
   Tensor last_state = make(u, {p.batch, p.dim, p.states}, args.compute);
-  Tensor checkpoints = make(u, {p.batch, saved, p.states, p.dim}, args.compute);
+  Tensor checkpoints = make(u, checkpoint_sizes(p, saved), args.compute);
   if (args.empty()) {
     torch::stable::zero_(last_state);
     return {out, last_state, checkpoints};
@@ -185,7 +189,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> backw
   const Problem& p = args.problem;
   const ScalarType compute = args.compute;
   check_shape(grad_out, "grad_out", {p.batch, p.dim, p.length});
-  check_shape(checkpoints, "checkpoints", {p.batch, p.checkpoints(), p.states, p.dim});
+  STD_TORCH_CHECK(checkpoints.sizes().vec() == checkpoint_sizes(p, p.checkpoints()),
+                  "selective_scan: checkpoints are not those of this call's forward pass");
 
   Backward call;
   call.in = p;

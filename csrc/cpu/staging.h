@@ -170,6 +170,18 @@ struct Staging {
       write_row(to.data, to.dtype, first + r * to.channel, to.time, steps, rows + r * steps);
   }
 
+  // Ask for the next chunk while this one is worked on: the rows of a tile are too many
+  // streams, and their pieces too short, for the processor to see them coming.
+  template <int kWrite, class R>
+  static void prefetch_tile(const R& from, int64_t b, int64_t c0, int64_t lanes, int64_t t0, int64_t steps) {
+    if (from.time != 1 || steps <= 0) return;
+    const int64_t size = from.dtype == DType::kFloat64 ? 8 : from.dtype == DType::kFloat32 ? 4 : 2;
+    const char* first = static_cast<const char*>(from.data) + (b * from.batch + c0 * from.channel + t0) * size;
+    for (int64_t r = 0; r < lanes; ++r)
+      for (int64_t i = 0; i < steps * size; i += 64)
+        __builtin_prefetch(first + r * from.channel * size + i, kWrite);
+  }
+
   // `lanes` parameters that lie `stride` apart; missing lanes become zero.
   static F load_lanes(const void* data, int64_t first, int64_t stride, int64_t lanes) {
     alignas(64) T values[W] = {};

@@ -68,16 +68,24 @@ struct Vector<float> {
       for (int j = 0; j < 4; ++j) store(to + (c + j) * to_stride, columns[j]);
     }
   }
-  // to[i] = the sum of the lanes of vector i.
+  // to[i] = the sum of the lanes of vector i. Each level adds pairs of vectors, so that one
+  // vector then holds the partial sums of both.
   static void sum_lanes(const T* vectors, T* to) {
-    F sum[4];
-    load_columns(vectors, W, sum);
-    for (int c = 4; c < W; c += 4) {
-      F columns[4];
-      load_columns(vectors + c, W, columns);
-      for (int j = 0; j < 4; ++j) sum[j] = add(sum[j], columns[j]);
-    }
-    store(to, add(add(sum[0], sum[1]), add(sum[2], sum[3])));
+    F half[2][4], sum[4];
+    for (int j = 0; j < 2; ++j)
+      for (int i = 0; i < 4; ++i) {
+        const F a = load(vectors + (8 * j + i) * W), b = load(vectors + (8 * j + i + 4) * W);
+        half[j][i] = add(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee));
+      }
+    for (int i = 0; i < 4; ++i)
+      sum[i] = add(_mm512_shuffle_f32x4(half[0][i], half[1][i], 0x88),
+                   _mm512_shuffle_f32x4(half[0][i], half[1][i], 0xdd));
+    // Quarters now hold four partial sums each of vectors i, i + 4, i + 8 and i + 12.
+    F low[2];
+    for (int i = 0; i < 2; ++i)
+      low[i] = add(_mm512_unpacklo_ps(sum[2 * i], sum[2 * i + 1]), _mm512_unpackhi_ps(sum[2 * i], sum[2 * i + 1]));
+    const __m512d x = _mm512_castps_pd(low[0]), y = _mm512_castps_pd(low[1]);
+    store(to, add(_mm512_castpd_ps(_mm512_unpacklo_pd(x, y)), _mm512_castpd_ps(_mm512_unpackhi_pd(x, y))));
   }
 
   static F from_half(const uint16_t* p) {

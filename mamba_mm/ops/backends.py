@@ -8,7 +8,6 @@ asked for (:func:`backend_report`, ``python -m mamba_mm``).
 from __future__ import annotations
 
 import contextlib
-import contextvars
 import os
 import warnings
 from collections.abc import Iterator
@@ -16,10 +15,11 @@ from dataclasses import dataclass
 
 import torch
 
-from .extension import load_extension
+from .extension import EXTENSION
 
 BACKENDS = ("cpu", "torch", "reference")
-_FORCED: contextvars.ContextVar[str | None] = contextvars.ContextVar("backend", default=None)
+# The choice for the whole process and who made it; plain data, so that tracing guards on it.
+_process_choice: tuple[str | None, str] = (os.environ.get("MAMBA_MM_BACKEND"), "MAMBA_MM_BACKEND")
 _WARNED: set[str] = set()
 
 
@@ -42,38 +42,37 @@ class BackendStatus:
 
 def backend_report() -> list[BackendStatus]:
     """Return the state of every backend, the fastest first."""
-    extension = load_extension()
-    if extension.loaded:
+    if EXTENSION.loaded:
         instructions = torch.ops.mamba_mm.cpu_instruction_set()
         cpu = BackendStatus("cpu", True, f"compiled C++, {instructions} kernels")
     else:
-        cpu = BackendStatus("cpu", False, extension.detail, extension.remedy)
+        cpu = BackendStatus("cpu", False, EXTENSION.detail, EXTENSION.remedy)
     return [
         cpu,
-        BackendStatus(
-            "torch", True, "plain PyTorch on any device, much slower and hungry for memory"
-        ),
+        BackendStatus("torch", True, "plain PyTorch on any device, slow and hungry for memory"),
         BackendStatus("reference", True, "the definition step by step, for tests only"),
     ]
 
 
 def default_backend(device_type: str) -> str:
     """Return the backend that a call on ``device_type`` ("cpu", "cuda", ...) gets by itself."""
-    return "cpu" if device_type == "cpu" and load_extension().loaded else "torch"
+    return "cpu" if device_type == "cpu" and EXTENSION.loaded else "torch"
 
 
 @contextlib.contextmanager
 def use_backend(name: str) -> Iterator[None]:
-    """Force the backend of all calls in a ``with`` block.
+    """Force the backend of all calls in a ``with`` block, in every thread.
 
     Raises:
         ValueError: There is no backend of that name.
     """
-    token = _FORCED.set(_known(name, "use_backend"))
+    global _process_choice
+    before = _process_choice
+    _process_choice = (_known(name, "use_backend"), "use_backend")
     try:
         yield
     finally:
-        _FORCED.reset(token)
+        _process_choice = before
 
 
 def choose_backend(requested: str | None, device_type: str) -> str:
@@ -94,29 +93,19 @@ def choose_backend(requested: str | None, device_type: str) -> str:
         if name == "torch":
             _warn_slow(device_type)
         return name
-    if name == "cpu":
-        if device_type != "cpu":
-            raise ValueError(
-                f"backend 'cpu' was asked for tensors on {device_type!r}; move them to the CPU "
-                "or leave the choice of the backend open"
-            )
-        extension = load_extension()
-        if not extension.loaded:
-            raise RuntimeError(
-                f"backend 'cpu' is not usable: {extension.detail}; {extension.remedy}"
-            )
+    if name == "cpu" and device_type != "cpu":
+        raise ValueError(
+            f"backend 'cpu' was asked for tensors on {device_type!r}; move them to the CPU "
+            "or leave the choice of the backend open"
+        )
+    if name == "cpu" and not EXTENSION.loaded:
+        raise RuntimeError(f"backend 'cpu' is not usable: {EXTENSION.detail}; {EXTENSION.remedy}")
     return name
 
 
 def _forced(requested: str | None) -> str | None:
-    if requested is not None:
-        return _known(requested, "backend")
-    if torch.compiler.is_compiling():
-        return None
-    if _FORCED.get() is not None:
-        return _FORCED.get()
-    from_environment = os.environ.get("MAMBA_MM_BACKEND")
-    return _known(from_environment, "MAMBA_MM_BACKEND") if from_environment else None
+    name, source = (requested, "backend") if requested is not None else _process_choice
+    return _known(name, source) if name else None
 
 
 def _known(name: str, source: str) -> str:
@@ -130,9 +119,8 @@ def _warn_slow(device_type: str) -> None:
     if device_type in _WARNED or torch.compiler.is_compiling():
         return
     _WARNED.add(device_type)
-    extension = load_extension()
     if device_type == "cpu":
-        reason = f"{extension.detail}; {extension.remedy}"
+        reason = f"{EXTENSION.detail}; {EXTENSION.remedy}"
     else:
         reason = f"no compiled backend serves {device_type} tensors"
     warnings.warn(

@@ -38,7 +38,7 @@ def check_scan_arguments(
         raise ValueError(f"selective_scan: u has shape {_shape(u)}, expected (B, D, L)")
     if A.dim() != 2 or A.shape[0] != u.shape[1]:
         raise ValueError(
-            f"selective_scan: A has shape {_shape(A)}, expected (D, N) with D = {u.shape[1]} as in u"
+            f"selective_scan: A has shape {_shape(A)}, expected (D, N) with D = {u.shape[1]}"
         )
     for name in ("delta", "z"):
         if name in given and given[name].shape != u.shape:

@@ -8,8 +8,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-# As kCheckpointSteps in csrc/selective_scan.h: how far apart the saved states are.
+# As kCheckpointSteps and kCheckpointLanes in csrc/selective_scan.h: how far apart the saved
+# states are, and how many channels lie side by side in one.
 CHECKPOINT_STEPS = 32
+CHECKPOINT_LANES = 16
 
 
 @torch.library.register_fake("mamba_mm::selective_scan_fwd")
@@ -23,10 +25,12 @@ def _forward_shapes(
     saved = (length + CHECKPOINT_STEPS - 1) // CHECKPOINT_STEPS - 1 if save_checkpoints else 0
     if save_checkpoints and isinstance(length, int):
         saved = max(saved, 0)
+    groups = next((t.shape[1] for t in (B, C) if t.dim() == 4), 1)
+    blocks = groups * -(-(dim // groups) // CHECKPOINT_LANES)
     return (
         u.new_empty((batch, dim, length), dtype=out_dtype),
         u.new_empty((batch, dim, states), dtype=compute),
-        u.new_empty((batch, saved, states, dim), dtype=compute),
+        u.new_empty((batch, blocks, saved, states, CHECKPOINT_LANES), dtype=compute),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,8 +26,7 @@ class Extension:
     remedy: str = ""
 
 
-@functools.cache
-def load_extension(package: Path = PACKAGE) -> Extension:
+def _load_extension(package: Path) -> Extension:
     """Load the library that lies in ``package`` and register its ops.
 
     It uses LibTorch's stable ABI, so the file is the same for every torch from 2.10 on.
@@ -45,8 +43,7 @@ def load_extension(package: Path = PACKAGE) -> Extension:
         return Extension(
             False,
             f"no compiled library in {package}",
-            "install with a C++ compiler at hand: pip install --force-reinstall --no-deps mamba_mm, "
-            "or in a checkout: pip install --no-deps -e .",
+            "install with a C++ compiler at hand, from a checkout: pip install --no-deps .",
         )
     try:
         torch.ops.load_library(str(files[0]))
@@ -54,6 +51,10 @@ def load_extension(package: Path = PACKAGE) -> Extension:
         return Extension(
             False,
             f"{files[0].name} does not load under torch {torch.__version__}: {error}",
-            "build it again for this machine: pip install --force-reinstall --no-deps mamba_mm",
+            "build it again on this machine, from a checkout: pip install --no-deps .",
         )
     return Extension(True, str(files[0]))
+
+
+# At import: the ops must exist before anything traces or registers kernels for them.
+EXTENSION = _load_extension(PACKAGE)

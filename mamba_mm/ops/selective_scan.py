@@ -7,11 +7,11 @@ from torch import Tensor
 
 from .backends import choose_backend
 from .checks import check_scan_arguments
-from .extension import load_extension
+from .extension import EXTENSION
 from .reference import selective_scan_ref
 from .torch_scan import selective_scan_torch
 
-if load_extension().loaded:
+if EXTENSION.loaded:
     from . import compiled_scan  # noqa: F401  registers fake kernels and gradients
     from .flops import register_flop_counters
 
@@ -134,7 +134,8 @@ def _agree_on_precision(u, delta, B, C, z, A, D, delta_bias):
 
 def _match_groups(B: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:
     """Give (B, N, L) its group dimension, as many groups as the other projection has."""
-    groups = max((t.shape[1] for t in (B, C) if t.dim() == 4), default=1)
+    grouped = B if B.dim() == 4 else C
+    groups = grouped.shape[1] if grouped.dim() == 4 else 1
 
     def with_groups(t: Tensor) -> Tensor:
         return t[:, None].expand(-1, groups, -1, -1) if t.dim() == 3 else t
