@@ -1,0 +1,31 @@
+"""Modules that models share. Maps are NCHW, in any memory format."""
+
+from .cross_scan import NUM_ROUTES, cross_merge, cross_scan
+from .downsample import DOWNSAMPLES, ConvDownsample, PatchMerging2d
+from .drop_path import DropPath
+from .linear import Linear2d
+from .mlp import Mlp2d
+from .norm import NORMS, LayerNorm2d
+from .patch_embed import PATCH_EMBEDS, PatchEmbedV1, PatchEmbedV2
+from .ss_mixer import ACTIVATIONS, SSMixer2D
+from .vss_block import VSSBlock
+
+__all__ = [
+    "ACTIVATIONS",
+    "DOWNSAMPLES",
+    "NORMS",
+    "NUM_ROUTES",
+    "PATCH_EMBEDS",
+    "ConvDownsample",
+    "DropPath",
+    "LayerNorm2d",
+    "Linear2d",
+    "Mlp2d",
+    "PatchEmbedV1",
+    "PatchEmbedV2",
+    "PatchMerging2d",
+    "SSMixer2D",
+    "VSSBlock",
+    "cross_merge",
+    "cross_scan",
+]

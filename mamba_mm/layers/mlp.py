@@ -1,0 +1,26 @@
+"""The feed-forward branch of a block."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .linear import Linear2d
+
+
+class Mlp2d(nn.Module):
+    """Two linear layers with a GELU between them, on an NCHW map.
+
+    Args:
+        channels: Channels of the input and of the output.
+        hidden: Channels in between.
+    """
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = Linear2d(channels, hidden)
+        self.fc2 = Linear2d(hidden, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, channels, H, W) to the same shape."""
+        return self.fc2(F.gelu(self.fc1(x)))

@@ -1,0 +1,449 @@
+"""VMamba: Visual State Space Model (Liu et al., NeurIPS 2024, arXiv 2401.10166).
+
+The parameters are named as in the official repository's classification code, without its
+``classifier``; so its state dicts fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+
+from mmengine.model import BaseModule
+from mmengine.model.weight_init import PretrainedInit
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mamba_mm.layers import (
+    ACTIVATIONS,
+    DOWNSAMPLES,
+    NORMS,
+    PATCH_EMBEDS,
+    Linear2d,
+    SSMixer2D,
+    VSSBlock,
+)
+from mamba_mm.registry import MODELS
+
+PATCH_SIZE = 4
+
+
+@dataclass(frozen=True)
+class VMambaArch:
+    """What tells one VMamba from another.
+
+    Attributes:
+        dims: Channels of each stage; a single number d means d, 2d, 4d, ...
+        depths: Blocks of each stage.
+        ssm_ratio: Inner channels of the mixer over those of the stage.
+        d_state: States per channel and route.
+        gate: Whether the mixer's output is gated.
+        conv_bias: Whether the mixer's depthwise convolution has a bias.
+        activation: Activation of the mixer, ``"silu"`` or ``"gelu"``.
+        scan_float32: Whether the scan's inputs are float32 also under autocast.
+        mlp_ratio: Hidden channels of the MLP over those of the stage; 0 for no MLP.
+        norm: ``"ln"``, layer norm over channels, or ``"bn"``, batch norm.
+        patch_embed: ``"v1"``, one 4x4 convolution, or ``"v2"``, two 3x3 ones.
+        downsample: ``"v1"``, patch merging, or ``"v3"``, a 3x3 convolution.
+        drop_path_rate: Stochastic depth of the last block; it grows linearly from 0. The
+            presets hold the value of the official ImageNet recipe.
+
+    Raises:
+        ValueError: When a value is none of those listed or out of range.
+    """
+
+    dims: tuple[int, ...]
+    depths: tuple[int, ...]
+    ssm_ratio: float = 1.0
+    d_state: int = 1
+    gate: bool = False
+    conv_bias: bool = False
+    activation: str = "silu"
+    scan_float32: bool = False
+    mlp_ratio: float = 4.0
+    norm: str = "ln"
+    patch_embed: str = "v2"
+    downsample: str = "v3"
+    drop_path_rate: float = 0.0
+
+    def __post_init__(self) -> None:
+        dims = self.dims
+        if isinstance(dims, int):
+            dims = [self.dims * 2**i for i in range(len(self.depths))]
+        object.__setattr__(self, "dims", tuple(dims))
+        object.__setattr__(self, "depths", tuple(self.depths))
+        self._check_sizes()
+        self._check_name("activation", ACTIVATIONS)
+        self._check_name("norm", NORMS)
+        self._check_name("patch_embed", PATCH_EMBEDS)
+        self._check_name("downsample", DOWNSAMPLES)
+
+    def _check_sizes(self) -> None:
+        if not self.depths or len(self.dims) != len(self.depths):
+            raise ValueError(
+                "VMambaArch: dims and depths need one entry a stage each, "
+                f"got dims={self.dims} and depths={self.depths}"
+            )
+        if min(*self.dims, *self.depths, self.d_state) < 1 or self.ssm_ratio <= 0:
+            raise ValueError(
+                "VMambaArch: dims, depths, d_state and ssm_ratio must be positive, "
+                f"got {self.dims}, {self.depths}, {self.d_state} and {self.ssm_ratio}"
+            )
+        if self.mlp_ratio < 0:
+            raise ValueError(
+                f"VMambaArch: mlp_ratio must not be negative (0: no MLP), got {self.mlp_ratio}"
+            )
+        if not 0 <= self.drop_path_rate < 1:
+            raise ValueError(
+                f"VMambaArch: drop_path_rate must lie in [0, 1), got {self.drop_path_rate}"
+            )
+
+    def _check_name(self, field: str, known: Mapping[str, object]) -> None:
+        value = getattr(self, field)
+        if value not in known:
+            raise ValueError(f"VMambaArch: unknown {field} {value!r}; known: {', '.join(known)}")
+
+
+def _v0(dims: int, depths: Sequence[int], drop_path_rate: float) -> VMambaArch:
+    """First generation, "Vanilla VMamba": gated, 16 states, no MLP, scan in float32."""
+    return VMambaArch(
+        dims=dims,
+        depths=depths,
+        ssm_ratio=2.0,
+        d_state=16,
+        gate=True,
+        conv_bias=True,
+        scan_float32=True,
+        mlp_ratio=0.0,
+        patch_embed="v1",
+        downsample="v1",
+        drop_path_rate=drop_path_rate,
+    )
+
+
+VMAMBA_ARCHS: dict[str, VMambaArch] = {
+    "v0_tiny": _v0(96, (2, 2, 9, 2), 0.2),
+    "v0_small": _v0(96, (2, 2, 27, 2), 0.3),
+    "v0_base": _v0(128, (2, 2, 27, 2), 0.6),
+    "tiny_s2l5": VMambaArch(96, (2, 2, 5, 2), ssm_ratio=2.0, drop_path_rate=0.2),
+    "small_s2l15": VMambaArch(96, (2, 2, 15, 2), ssm_ratio=2.0, drop_path_rate=0.3),
+    "base_s2l15": VMambaArch(128, (2, 2, 15, 2), ssm_ratio=2.0, drop_path_rate=0.6),
+    "tiny_s1l8": VMambaArch(96, (2, 2, 8, 2), drop_path_rate=0.2),
+    "small_s1l20": VMambaArch(96, (2, 2, 20, 2), drop_path_rate=0.3),
+    "base_s1l20": VMambaArch(128, (2, 2, 20, 2), drop_path_rate=0.5),
+    "nano": VMambaArch(32, (1, 1, 2, 1)),
+}
+"""The nine released models (s and l: the ratio of the scan and the depth of stage 3), and
+``nano``, our own, for tests and demos on a CPU."""
+
+
+class VSSStage(nn.Module):
+    """Blocks at one resolution, and the way down to the next.
+
+    Args:
+        blocks: The blocks, in order.
+        downsample: What leads to the next stage; ``None`` in the last.
+    """
+
+    def __init__(self, blocks: Sequence[VSSBlock], downsample: nn.Module | None) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(*blocks)
+        self.downsample = downsample
+
+
+@MODELS.register_module()
+class VMamba(BaseModule):
+    """VMamba as a backbone of any OpenMMLab toolbox.
+
+    The output is a tuple of contiguous NCHW maps at strides 4, 8, 16 and 32, taken before
+    each stage's downsampling and normed by ``outnorm{i}``. Images need not be a multiple of
+    anything; they must hold one patch of 4x4 pixels. Odd sizes are rounded up from stage
+    to stage, the v1 patch embedding alone rounds down.
+
+    Stages deeper than ``max(out_indices)`` are built, so that every checkpoint of the
+    architecture fits strictly, but they neither run nor train. (MMDetection's Swin runs
+    them, and needs ``find_unused_parameters`` to train distributed.)
+
+    Args:
+        arch: Name of a preset of :data:`VMAMBA_ARCHS`, or a dict of the fields of
+            :class:`VMambaArch`. The dict may name a preset as ``base`` and override some of
+            its fields: ``dict(base='tiny_s1l8', depths=(2, 2, 4, 2))``.
+        in_channels: Channels of the image.
+        out_indices: Stages whose maps are returned, ascending.
+        frozen_stages: -1 trains everything, 0 freezes the patch embedding, n the patch
+            embedding and the first n stages with their downsampling and output norms, as
+            ResNet does. Frozen parts stay in eval mode.
+        norm_eval: Whether batch norms stay in eval mode while training. It matters only to
+            an ``arch`` with ``norm='bn'``: the presets have layer norms, which keep no
+            statistics.
+        with_cp: Whether the activations of each block are recomputed in the backward pass,
+            which costs time and saves memory. Results and gradients are the same.
+        drop_path_rate: Stochastic depth of the last block, growing linearly from 0 at the
+            first. ``None`` takes that of ``arch``: for a preset the ImageNet recipe's.
+        init_cfg: As in MMEngine. ``Pretrained`` goes through the strict loader of this
+            package, which raises where MMEngine's would leave the model random; it accepts
+            the fields ``checkpoint`` and ``prefix``.
+
+    Raises:
+        ValueError: When a name or field is unknown, or an index or a size out of range.
+
+    Example:
+        >>> import torch
+        >>> maps = VMamba("nano")(torch.zeros(1, 3, 64, 96))
+        >>> [tuple(m.shape) for m in maps]
+        [(1, 32, 16, 24), (1, 64, 8, 12), (1, 128, 4, 6), (1, 256, 2, 3)]
+    """
+
+    def __init__(
+        self,
+        arch: str | Mapping = "tiny_s1l8",
+        in_channels: int = 3,
+        out_indices: Sequence[int] = (0, 1, 2, 3),
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
+        with_cp: bool = False,
+        drop_path_rate: float | None = None,
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        self.arch_settings = _resolve_arch(arch, drop_path_rate)
+        self.in_channels = in_channels
+        self.out_indices = _check_out_indices(out_indices, self.num_stages)
+        self.frozen_stages = _check_frozen_stages(frozen_stages, self.num_stages)
+        self.norm_eval = norm_eval
+        self.with_cp = with_cp
+
+        dims, norm = self.arch_settings.dims, self.arch_settings.norm
+        self.patch_embed = PATCH_EMBEDS[self.arch_settings.patch_embed](in_channels, dims[0], norm)
+        self.layers = nn.ModuleList(self._build_stage(i) for i in range(self.num_stages))
+        for i in self.out_indices:
+            self.add_module(f"outnorm{i}", NORMS[norm](dims[i]))
+        self._init_linear_layers()
+        self._freeze()
+
+    @property
+    def num_stages(self) -> int:
+        """Number of stages."""
+        return len(self.arch_settings.depths)
+
+    @property
+    def out_channels(self) -> tuple[int, ...]:
+        """Channels of the returned maps: what a neck takes as ``in_channels``."""
+        return tuple(self.arch_settings.dims[i] for i in self.out_indices)
+
+    def _build_stage(self, i: int) -> VSSStage:
+        arch = self.arch_settings
+        channels = arch.dims[i]
+        rates = _drop_path_rates(arch)[sum(arch.depths[:i]) :][: arch.depths[i]]
+        blocks = [self._build_block(channels, rate) for rate in rates]
+        downsample = None
+        if i + 1 < self.num_stages:
+            downsample = DOWNSAMPLES[arch.downsample](channels, arch.dims[i + 1], arch.norm)
+        return VSSStage(blocks, downsample)
+
+    def _build_block(self, channels: int, drop_path: float) -> VSSBlock:
+        arch = self.arch_settings
+        mixer = SSMixer2D(
+            channels,
+            d_state=arch.d_state,
+            ssm_ratio=arch.ssm_ratio,
+            gate=arch.gate,
+            conv_bias=arch.conv_bias,
+            activation=arch.activation,
+            norm=arch.norm,
+            scan_float32=arch.scan_float32,
+        )
+        return VSSBlock(
+            mixer,
+            channels,
+            mlp_ratio=arch.mlp_ratio,
+            norm=arch.norm,
+            drop_path=drop_path,
+            with_cp=self.with_cp,
+        )
+
+    def _init_linear_layers(self) -> None:
+        """Official initialisation of what the layers themselves start differently."""
+        for module in self.modules():
+            if isinstance(module, Linear2d):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    def init_weights(self) -> None:
+        """Initialise as ``init_cfg`` says; ``Pretrained`` comes last and is strict.
+
+        Without ``init_cfg`` the official initialisation of the constructor stays.
+        """
+        configs = self.init_cfg or []
+        configs = [configs] if isinstance(configs, Mapping) else list(configs)
+        pretrained = [config for config in configs if _is_pretrained(config)]
+        if self._is_init or not pretrained:
+            super().init_weights()
+            return
+        whole = self.init_cfg
+        self.init_cfg = [config for config in configs if not _is_pretrained(config)]
+        try:
+            super().init_weights()
+        finally:
+            self.init_cfg = whole
+        for config in pretrained:
+            self._load_pretrained(config)
+
+    def _load_pretrained(self, config: Mapping) -> None:
+        from mamba_mm.models.utils.checkpoint import load_pretrained_vmamba
+
+        arguments = {key: value for key, value in config.items() if key != "type"}
+        unknown = sorted(arguments.keys() - {"checkpoint", "prefix"})
+        if unknown or "checkpoint" not in arguments:
+            raise ValueError(
+                "VMamba: init_cfg of type Pretrained takes checkpoint and, optionally, prefix; "
+                f"got {sorted(arguments)}"
+            )
+        load_pretrained_vmamba(self, **arguments)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Compute the maps of the stages in ``out_indices``.
+
+        Args:
+            x: Images of shape (B, in_channels, H, W), H and W at least 4.
+
+        Returns:
+            One contiguous map (B, dims[i], ~H / 2^(i+2), ~W / 2^(i+2)) for each i.
+
+        Raises:
+            ValueError: When the shape is another.
+        """
+        self._check_input(x)
+        x = self.patch_embed(x)
+        maps = []
+        for i in range(self.out_indices[-1] + 1):
+            stage = self.layers[i]
+            x = stage.blocks(x)
+            if i in self.out_indices:
+                maps.append(getattr(self, f"outnorm{i}")(x).contiguous())
+            if i < self.out_indices[-1]:
+                x = stage.downsample(x)
+        return tuple(maps)
+
+    def _check_input(self, x: Tensor) -> None:
+        if x.dim() != 4 or x.shape[1] != self.in_channels:
+            raise ValueError(
+                f"VMamba: expected images of shape (B, {self.in_channels}, H, W), "
+                f"got {tuple(x.shape)}; check in_channels"
+            )
+        if x.shape[2] < PATCH_SIZE or x.shape[3] < PATCH_SIZE:
+            raise ValueError(
+                f"VMamba: an image must be at least {PATCH_SIZE}x{PATCH_SIZE} pixels, one patch, "
+                f"got {x.shape[2]}x{x.shape[3]}; resize or pad it"
+            )
+
+    def train(self, mode: bool = True) -> VMamba:
+        """Switch between training and evaluation; what is frozen stays in evaluation."""
+        super().train(mode)
+        self._freeze()
+        if mode and self.norm_eval:
+            for module in self.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self
+
+    def _freeze(self) -> None:
+        for module in (*self._frozen_modules(), *self._unused_modules()):
+            module.eval()
+            module.requires_grad_(False)
+
+    def _frozen_modules(self) -> list[nn.Module]:
+        if self.frozen_stages < 0:
+            return []
+        norms = (f"outnorm{i}" for i in self.out_indices if i < self.frozen_stages)
+        stages = self.layers[: self.frozen_stages]
+        return [self.patch_embed, *stages, *(getattr(self, name) for name in norms)]
+
+    def _unused_modules(self) -> list[nn.Module]:
+        last = self.out_indices[-1]
+        unused = list(self.layers[last + 1 :])
+        return [self.layers[last].downsample, *unused] if unused else []
+
+    def get_layer_depth(self, param_name: str, prefix: str = "") -> tuple[int, int]:
+        """Tell how deep a parameter lies, for layer-wise learning-rate decay.
+
+        MMPretrain's convention: 0 is the patch embedding, every block is one deeper than
+        the block before, a downsampling layer is as deep as the last block of its stage,
+        and everything after, the output norms included, shares the last depth.
+
+        Args:
+            param_name: Name of the parameter.
+            prefix: What stands before the backbone's own names, e.g. ``"backbone."``.
+
+        Returns:
+            The depth and the number of depths.
+        """
+        depths = self.arch_settings.depths
+        num_layers = sum(depths) + 2
+        last = num_layers - 1
+        if not param_name.startswith(prefix):
+            return last, num_layers
+        kind, *rest = param_name.removeprefix(prefix).split(".")
+        if kind == "patch_embed":
+            return 0, num_layers
+        if kind != "layers":
+            return last, num_layers
+        stage = int(rest[0])
+        if rest[1] == "downsample":
+            return sum(depths[: stage + 1]), num_layers
+        return sum(depths[:stage]) + int(rest[2]) + 1, num_layers
+
+
+def _resolve_arch(arch: str | Mapping, drop_path_rate: float | None) -> VMambaArch:
+    settings = dict(arch) if isinstance(arch, Mapping) else {"base": arch}
+    if "base" in settings:
+        name = settings.pop("base")
+        if name not in VMAMBA_ARCHS:
+            raise ValueError(f"VMamba: unknown arch {name!r}; known: {', '.join(VMAMBA_ARCHS)}")
+        settings = asdict(VMAMBA_ARCHS[name]) | settings
+    known = [field.name for field in fields(VMambaArch)]
+    unknown = [key for key in settings if key not in known]
+    if unknown:
+        raise ValueError(
+            f"VMamba: unknown arch field(s) {', '.join(map(str, unknown))}; "
+            f"known: base, {', '.join(known)}"
+        )
+    missing = [key for key in ("dims", "depths") if key not in settings]
+    if missing:
+        raise ValueError(
+            f"VMamba: an arch dict needs {' and '.join(missing)}, or base, the name of a preset"
+        )
+    if drop_path_rate is not None:
+        settings["drop_path_rate"] = drop_path_rate
+    return VMambaArch(**settings)
+
+
+def _check_out_indices(out_indices: Sequence[int], num_stages: int) -> tuple[int, ...]:
+    indices = tuple(out_indices)
+    in_range = all(isinstance(i, int) and 0 <= i < num_stages for i in indices)
+    if not indices or not in_range or list(indices) != sorted(set(indices)):
+        raise ValueError(
+            "VMamba: out_indices must be ascending stage numbers, each once, "
+            f"from 0 to {num_stages - 1}, got {out_indices}"
+        )
+    return indices
+
+
+def _check_frozen_stages(frozen_stages: int, num_stages: int) -> int:
+    if not -1 <= frozen_stages <= num_stages:
+        raise ValueError(
+            f"VMamba: frozen_stages must be from -1 (none) to {num_stages} (patch embedding and "
+            f"all stages), got {frozen_stages}"
+        )
+    return frozen_stages
+
+
+def _drop_path_rates(arch: VMambaArch) -> list[float]:
+    """Linear from 0 at the first block to the full rate at the last."""
+    last = max(sum(arch.depths) - 1, 1)
+    return [arch.drop_path_rate * i / last for i in range(sum(arch.depths))]
+
+
+def _is_pretrained(config: Mapping) -> bool:
+    return config["type"] in ("Pretrained", "mmengine.Pretrained", PretrainedInit)

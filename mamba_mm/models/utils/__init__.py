@@ -1,0 +1,5 @@
+"""What models share and no config names."""
+
+from .checkpoint import CheckpointError, LoadReport, convert_official, load_pretrained_vmamba
+
+__all__ = ["CheckpointError", "LoadReport", "convert_official", "load_pretrained_vmamba"]
