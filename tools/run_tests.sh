@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Do whatever set-up is missing, then lint and run the tests.
+#
+#   bash tools/run_tests.sh                 the fast tests
+#   bash tools/run_tests.sh -m slow         the slow ones (minutes each)
+#
+# Further arguments go to pytest. MAMBA_MM_ENV and the other variables of
+# tools/setup_env.sh are honoured.
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+env=${MAMBA_MM_ENV:-$PWD/.venv}
+
+bash tools/setup_env.sh
+"$env/bin/ruff" check .
+"$env/bin/ruff" format --check .
+if [ $# -eq 0 ]; then set -- -m "not slow"; fi
+exec "$env/bin/python" -m pytest "$@"
