@@ -116,6 +116,7 @@ class BuildPy(build_py):
                 shutil.rmtree(target, ignore_errors=True)
                 ignored = shutil.ignore_patterns("__pycache__", "*.pyc")
                 shutil.copytree(ROOT / name, target, ignore=ignored)
+            shutil.copy(ROOT / "model-index.yml", target.parent)
 
 
 class BdistWheel(bdist_wheel):

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 import setuptools
+import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = ("mamba_mm", "configs", "tools", "csrc")
-FILES = ("setup.py", "pyproject.toml", "README.md", "LICENSE")
+FILES = ("setup.py", "pyproject.toml", "README.md", "LICENSE", "model-index.yml")
 
 
 @pytest.fixture
@@ -51,6 +52,9 @@ def test_the_wheel_serves_every_python_and_holds_configs_and_tools(source, tmp_p
     assert "mamba_mm/_C.abi3.so" in names
     for path in (*ROOT.glob("configs/**/*.py"), *ROOT.glob("tools/*.py")):
         assert f"mamba_mm/.mim/{path.relative_to(ROOT).as_posix()}" in names
+    index = yaml.safe_load((ROOT / "model-index.yml").read_text())
+    for name in ("model-index.yml", *index["Import"]):
+        assert f"mamba_mm/.mim/{name}" in names
     assert not [name for name in names if "__pycache__" in name]
     metadata = next(name for name in names if name.endswith("METADATA"))
     text = zipfile.ZipFile(wheel).read(metadata).decode()

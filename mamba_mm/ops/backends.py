@@ -47,8 +47,12 @@ def backend_report() -> list[BackendStatus]:
         cpu = BackendStatus("cpu", True, f"compiled C++, {instructions} kernels")
     else:
         cpu = BackendStatus("cpu", False, EXTENSION.detail, EXTENSION.remedy)
+    gpu = "this version has no GPU kernels; GPU tensors run on 'torch'"
+    wait = "run on the CPU, or accept the speed of 'torch' with backend='torch'"
     return [
         cpu,
+        BackendStatus("cuda", False, gpu, wait),
+        BackendStatus("triton", False, gpu, wait),
         BackendStatus("torch", True, "plain PyTorch on any device, slow and hungry for memory"),
         BackendStatus("reference", True, "the definition step by step, for tests only"),
     ]

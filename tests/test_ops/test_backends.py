@@ -75,7 +75,8 @@ def test_report_names_the_instruction_set():
     assert cpu.name == "cpu"
     assert cpu.usable
     assert torch.ops.mamba_mm.cpu_instruction_set() in cpu.detail
-    assert [status.name for status in others] == ["torch", "reference"]
+    assert [status.name for status in others if status.usable] == ["torch", "reference"]
+    assert all(status.detail and status.remedy for status in others if not status.usable)
     assert default_backend("cpu") == "cpu"
     assert default_backend("cuda") == "torch"
 

@@ -1,0 +1,1 @@
+"""Data sets, and the drawing of the demo's own."""
