@@ -75,7 +75,7 @@ if [ ! -d "$work/pictures" ]; then
   say "4/4 pictures"
   rm -rf "$work/pictures.partial"
   "$python" "$root/tools/analysis_tools/draw_detections.py" "$config" "$checkpoint" \
-    "$work/pictures.partial" --images 12
+    "$work/pictures.partial" --images 12 --score-thr 0.35
   mv "$work/pictures.partial" "$work/pictures"
 fi
 

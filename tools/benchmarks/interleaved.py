@@ -22,20 +22,23 @@ def keep_freed_memory() -> None:
         os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **wanted})
 
 
+TURN_SECONDS = 0.02
+
+
 @dataclass
 class Timing:
-    """Seconds of every run of one contender, in the order of the rounds."""
+    """Seconds per call in every turn of one contender, in the order of the rounds."""
 
     seconds: list[float]
 
     @property
     def median(self) -> float:
-        """The median run, in seconds."""
+        """The median turn, in seconds per call."""
         return statistics.median(self.seconds)
 
     @property
     def best(self) -> float:
-        """The fastest run, in seconds."""
+        """The fastest turn, in seconds per call."""
         return min(self.seconds)
 
     @property
@@ -52,25 +55,36 @@ def time_interleaved(
 ) -> dict[str, Timing]:
     """Run the contenders in turns.
 
+    A turn calls a fast contender several times and counts the mean: a single call of it
+    would time the caches and sleeping threads that the contender before it left behind.
+
     Args:
         contenders: What to run, by name.
-        rounds: How often each runs at most.
-        budget: Seconds after which a contender stops taking part, once it has run twice.
+        rounds: How many turns each gets at most.
+        budget: Seconds after which a contender stops taking part, once it had two turns.
     """
     timings = {name: Timing([]) for name in contenders}
-    for run in contenders.values():
-        run()
+    calls = {name: _calls_per_turn(run) for name, run in contenders.items()}
     for _ in range(rounds):
         for name, run in contenders.items():
             seconds = timings[name].seconds
-            if len(seconds) >= 2 and sum(seconds) > budget:
-                continue
-            start = time.perf_counter()
-            run()
-            seconds.append(time.perf_counter() - start)
+            if len(seconds) < 2 or sum(seconds) * calls[name] < budget:
+                seconds.append(_time(run, calls[name]))
     return timings
 
 
+def _calls_per_turn(run: Callable[[], object]) -> int:
+    _time(run, 1)  # warm up
+    return max(1, int(TURN_SECONDS / _time(run, 1)))
+
+
+def _time(run: Callable[[], object], calls: int) -> float:
+    start = time.perf_counter()
+    for _ in range(calls):
+        run()
+    return (time.perf_counter() - start) / calls
+
+
 def ratio(slower: Timing, faster: Timing) -> float:
-    """Median of the ratios of runs of the same round."""
+    """Median of the ratios of turns of the same round."""
     return statistics.median(a / b for a, b in zip(slower.seconds, faster.seconds, strict=False))

@@ -2,7 +2,7 @@
 """Time the compiled selective scan against what PyTorch offers, on this machine's CPU.
 
 All contenders run in one process, in turns; the table gives medians, the spread between the
-quartiles, the ratio to ours from runs of the same round, and how close ours comes to what
+quartiles, the ratio to ours from turns of the same round, and how close ours comes to what
 this machine was just measured to do at best. Run it on an idle machine.
 
     python tools/benchmarks/selective_scan.py
@@ -150,7 +150,7 @@ def error_against_float64(arguments) -> float:
 def print_table(title: str, timings: dict[str, Timing]) -> None:
     """Print one line per contender, ours first."""
     print(f"\n{title}")
-    print(f"  {'':18} {'median ms':>10} {'best ms':>10} {'spread':>7} {'x ours':>8} {'runs':>5}")
+    print(f"  {'':18} {'median ms':>10} {'best ms':>10} {'spread':>7} {'x ours':>8} {'turns':>5}")
     ours = timings["ours"]
     for name, timing in timings.items():
         print(
@@ -161,10 +161,10 @@ def print_table(title: str, timings: dict[str, Timing]) -> None:
 
 def print_share(name: str, floor: Floor, timing: Timing) -> None:
     """Print how close a pass of ours comes to this machine's limits."""
+    limits = ", ".join(f"{limit} {seconds * 1e3:.3f} ms" for limit, seconds in vars(floor).items())
     print(
         f"  {name}: {floor.seconds / timing.median:.0%} of the floor at the median, "
-        f"{floor.seconds / timing.best:.0%} at best (multiply-adds {floor.arithmetic * 1e3:.3f} ms, "
-        f"exponentials {floor.exponentials * 1e3:.3f} ms, memory {floor.memory * 1e3:.3f} ms)"
+        f"{floor.seconds / timing.best:.0%} at best ({limits})"
     )
 
 
@@ -192,7 +192,7 @@ def main() -> None:
     )
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES))
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--rounds", type=int, default=41, help="runs of each contender at most")
+    parser.add_argument("--rounds", type=int, default=41, help="turns of each contender at most")
     parser.add_argument("--budget", type=float, default=8, help="seconds per contender and table")
     parser.add_argument("--isa", choices=("avx512", "avx2", "generic"), help="force the kernels")
     parser.add_argument(

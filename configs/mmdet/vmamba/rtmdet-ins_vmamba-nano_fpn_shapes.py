@@ -35,9 +35,7 @@ model = dict(
         pad_size_divisor=32,
     ),
     # Batch norms learn faster than nano's layer norms in so short a training.
-    backbone=dict(
-        type="mamba_mm.VMamba", arch=dict(base="nano", norm="bn"), out_indices=(1, 2, 3)
-    ),
+    backbone=dict(type="mamba_mm.VMamba", arch=dict(base="nano", norm="bn"), out_indices=(1, 2, 3)),
     neck=dict(
         type="FPN",
         in_channels=[64, 128, 256],
