@@ -261,7 +261,7 @@ def test_an_interrupted_call_leaves_nothing_half_written(tmp_path, monkeypatch):
     [
         ({"train_images": -1}, "train_images must not be negative, got -1"),
         ({"seed": -5}, "seed must not be negative, got -5"),
-        ({"height": 63}, "at least 64 pixels high and wide, got 63x192"),
+        ({"height": 63}, "at least 64 pixels high and wide, got 63x128"),
     ],
 )
 def test_impossible_arguments_are_refused(field, message):
