@@ -42,20 +42,25 @@ class BackendStatus:
 
 def backend_report() -> list[BackendStatus]:
     """Return the state of every backend, the fastest first."""
-    if EXTENSION.loaded:
-        instructions = torch.ops.mamba_mm.cpu_instruction_set()
-        cpu = BackendStatus("cpu", True, f"compiled C++, {instructions} kernels")
-    else:
-        cpu = BackendStatus("cpu", False, EXTENSION.detail, EXTENSION.remedy)
     gpu = "this version has no GPU kernels; GPU tensors run on 'torch'"
     wait = "run on the CPU, or accept the speed of 'torch' with backend='torch'"
     return [
-        cpu,
+        _cpu_status(),
         BackendStatus("cuda", False, gpu, wait),
         BackendStatus("triton", False, gpu, wait),
         BackendStatus("torch", True, "plain PyTorch on any device, slow and hungry for memory"),
         BackendStatus("reference", True, "the definition step by step, for tests only"),
     ]
+
+
+def _cpu_status() -> BackendStatus:
+    if not EXTENSION.loaded:
+        return BackendStatus("cpu", False, EXTENSION.detail, EXTENSION.remedy)
+    try:
+        instructions = torch.ops.mamba_mm.cpu_instruction_set()
+    except RuntimeError as error:  # MAMBA_MM_ISA asks for what this processor does not run
+        return BackendStatus("cpu", False, str(error).splitlines()[0], "unset MAMBA_MM_ISA")
+    return BackendStatus("cpu", True, f"compiled C++, {instructions} kernels")
 
 
 def default_backend(device_type: str) -> str:

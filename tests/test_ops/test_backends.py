@@ -86,6 +86,9 @@ def test_an_unknown_instruction_set_is_refused(monkeypatch):
     monkeypatch.setenv("MAMBA_MM_ISA", "sse9")
     with pytest.raises(RuntimeError, match="MAMBA_MM_ISA is 'sse9'"):
         selective_scan(**Case().arguments)
+    cpu = backend_report()[0]
+    assert (cpu.usable, cpu.remedy) == (False, "unset MAMBA_MM_ISA")
+    assert "sse9" in cpu.detail
 
 
 @pytest.mark.usefixtures("compiled")
