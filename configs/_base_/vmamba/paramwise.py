@@ -33,4 +33,5 @@ vmamba_principled_paramwise = dict(
         ".Ds": dict(decay_mult=0.0),
         ".dt_projs_bias": dict(decay_mult=0.0),
     },
+    bypass_duplicate=True,  # the levels of some heads share their convolutions
 )
