@@ -26,8 +26,8 @@ X86 = platform.machine().lower() in ("x86_64", "amd64")
 # Kernels are compiled once per instruction set and chosen at run time, so only
 # these files may use more than the platform's baseline.
 ISA_FLAGS = {
-    "selective_scan_avx2.cpp": ["-mavx2", "-mfma", "-mf16c"],
-    "selective_scan_avx512.cpp": [
+    "kernels_avx2.cpp": ["-mavx2", "-mfma", "-mf16c"],
+    "kernels_avx512.cpp": [
         *("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq"),
         *("-mavx2", "-mfma", "-mf16c", "-mprefer-vector-width=512"),
     ],
@@ -78,7 +78,7 @@ class BuildExtension(build_ext):
         # the rounding tricks of the exponential away.
         flags += ["-ffp-contract=fast", "-Wall", "-Wno-psabi", "-Wno-ignored-attributes"]
         # GCC 12 warns about its own intrinsics headers.
-        flags += ["-Wno-maybe-uninitialized"]
+        flags += ["-Wno-maybe-uninitialized", "-Wno-uninitialized"]
 
         def compile_one(source):
             return self.compiler.compile(

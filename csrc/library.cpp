@@ -1,5 +1,5 @@
-// Schemas of the op. The devices' implementations register themselves next to their code;
-// shapes for tracing, autograd and autocast are in Python (mamba_mm/ops/selective_scan.py).
+// Schemas of the ops. The devices' implementations register themselves next to their code;
+// shapes for tracing, autograd and autocast are in Python (mamba_mm/ops).
 #include <torch/csrc/stable/library.h>
 
 STABLE_TORCH_LIBRARY(mamba_mm, m) {
@@ -12,5 +12,15 @@ STABLE_TORCH_LIBRARY(mamba_mm, m) {
       "Tensor B, Tensor C, Tensor? D, Tensor? z, Tensor? delta_bias, bool delta_softplus, "
       "Tensor checkpoints) -> (Tensor grad_u, Tensor grad_delta, Tensor grad_A, Tensor grad_B, "
       "Tensor grad_C, Tensor grad_D, Tensor grad_z, Tensor grad_delta_bias)");
+  m.def(
+      "route_scan_fwd(Tensor x, Tensor params, Tensor? delta, Tensor A, Tensor? delta_weight, Tensor? D, "
+      "Tensor? delta_bias, int[] walks, Tensor? read, Tensor? project, Tensor? write, SymInt height, SymInt width, "
+      "bool delta_softplus, float scale, bool save_checkpoints, ScalarType out_dtype) "
+      "-> (Tensor out, Tensor checkpoints)");
+  m.def(
+      "route_scan_bwd(Tensor grad_out, Tensor x, Tensor params, Tensor? delta, Tensor A, Tensor? delta_weight, "
+      "Tensor? D, Tensor? delta_bias, int[] walks, Tensor? read, Tensor? project, Tensor? write, SymInt height, "
+      "SymInt width, bool delta_softplus, float scale, Tensor checkpoints) -> (Tensor grad_x, Tensor grad_params, "
+      "Tensor grad_delta, Tensor grad_A, Tensor grad_delta_weight, Tensor grad_D, Tensor grad_delta_bias)");
   m.def("cpu_instruction_set() -> str");
 }

@@ -4,6 +4,8 @@
 #include "backward.h"
 #include "forward.h"
 #include "kernels.h"
+#include "route_backward.h"
+#include "route_forward.h"
 
 namespace mamba_mm {
 namespace MAMBA_MM_ISA {
@@ -19,8 +21,35 @@ void backward(const Backward& call, int64_t begin, int64_t end) {
 }
 
 template <class V>
+int64_t route_forward_scratch(const RouteProblem& in) {
+  return 2 * MapTile<V>::size(in);
+}
+
+template <class V>
+void route_forward(const RouteForward& call, int64_t begin, int64_t end, void* scratch) {
+  RouteForwardScan<V>(call, scratch).run(begin, end);
+}
+
+template <class V>
+int64_t route_backward_scratch(const RouteProblem& in) {
+  return RouteBackwardScan<V>::kMapTiles * MapTile<V>::size(in);
+}
+
+template <class V>
+void route_backward(const RouteBackward& call, int64_t begin, int64_t end, void* scratch) {
+  RouteBackwardScan<V>(call, scratch).run(begin, end);
+}
+
+template <class V>
 constexpr Kernels kernels(const char* name) {
-  return Kernels{name, V::W, forward<V>, backward<V>};
+  return Kernels{name,
+                 V::W,
+                 forward<V>,
+                 backward<V>,
+                 route_forward_scratch<V>,
+                 route_forward<V>,
+                 route_backward_scratch<V>,
+                 route_backward<V>};
 }
 
 }  // namespace MAMBA_MM_ISA

@@ -1,6 +1,7 @@
 // The kernels of one instruction set, and the choice between the sets.
 #pragma once
 
+#include "route_scan.h"
 #include "selective_scan.h"
 
 namespace mamba_mm {
@@ -13,6 +14,13 @@ struct Kernels {
   void (*forward)(const Forward& call, int64_t begin, int64_t end);
   // Run work items [begin, end) of batch x groups x blocks of `block` channels.
   void (*backward)(const Backward& call, int64_t begin, int64_t end);
+  // Run work items [begin, end) of batch x tiles of `lanes` channels, with scratch memory for
+  // so many elements.
+  int64_t (*route_forward_scratch)(const RouteProblem& in);
+  void (*route_forward)(const RouteForward& call, int64_t begin, int64_t end, void* scratch);
+  // Likewise, work items of batch x blocks of `block` channels.
+  int64_t (*route_backward_scratch)(const RouteProblem& in);
+  void (*route_backward)(const RouteBackward& call, int64_t begin, int64_t end, void* scratch);
 };
 
 extern const Kernels kGenericFloat;

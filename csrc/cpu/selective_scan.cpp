@@ -1,50 +1,16 @@
 // The op on the CPU: tensors in, tensors out; the arithmetic is in forward.h, backward.h.
 #include <torch/csrc/stable/library.h>
-#include <torch/csrc/stable/ops.h>
-#include <torch/csrc/stable/tensor.h>
-#include <torch/headeronly/core/ScalarType.h>
 
-#include <optional>
 #include <tuple>
-#include <vector>
 
 #include "kernels.h"
+#include "tensors.h"
 
 namespace mamba_mm {
 namespace {
 
-using torch::headeronly::ScalarType;
-using torch::stable::Tensor;
-using OptionalTensor = std::optional<Tensor>;
-
-DType dtype_of(const Tensor& t, const char* name) {
-  switch (t.scalar_type()) {
-    case ScalarType::Double: return DType::kFloat64;
-    case ScalarType::Float: return DType::kFloat32;
-    case ScalarType::BFloat16: return DType::kBFloat16;
-    case ScalarType::Half: return DType::kFloat16;
-    default: break;
-  }
-  STD_TORCH_CHECK(false, name, " must be float64, float32, bfloat16 or float16");
-}
-
-void check_shape(const Tensor& t, const char* name, std::initializer_list<int64_t> expected) {
-  bool same = t.dim() == static_cast<int64_t>(expected.size());
-  int64_t i = 0;
-  for (const int64_t size : expected) same = same && t.size(i++) == size;
-  STD_TORCH_CHECK(same, "selective_scan: ", name, " has a shape that does not fit u and A");
-}
-
-Rows rows(const Tensor& t, const char* name) {
-  return {t.const_data_ptr(), dtype_of(t, name), t.stride(0), t.stride(1), t.stride(2)};
-}
-
-MutableRows mutable_rows(const Tensor& t) {
-  return {t.mutable_data_ptr(), dtype_of(t, "output"), t.stride(0), t.stride(1), t.stride(2)};
-}
-
-Tensor make(const Tensor& like, std::vector<int64_t> sizes, ScalarType dtype) {
-  return torch::stable::new_empty(like, sizes, dtype);
+void check(const Tensor& t, const char* name, std::initializer_list<int64_t> expected) {
+  check_shape(t, name, expected, "selective_scan", "does not fit u and A");
 }
 
 // A call's problem, and the tensors that its pointers need to stay alive.
@@ -67,12 +33,12 @@ class Arguments {
     p.groups = B.dim() == 4 ? B.size(1) : C.dim() == 4 ? C.size(1) : 1;
     STD_TORCH_CHECK(p.groups > 0 && p.dim % p.groups == 0,
                     "selective_scan: the groups of B and C must divide the channels of u");
-    check_shape(delta, "delta", {p.batch, p.dim, p.length});
-    check_shape(A, "A", {p.dim, p.states});
+    check(delta, "delta", {p.batch, p.dim, p.length});
+    check(A, "A", {p.dim, p.states});
     p.u = rows(u, "u");
     p.delta = rows(delta, "delta");
     if (z.has_value()) {
-      check_shape(*z, "z", {p.batch, p.dim, p.length});
+      check(*z, "z", {p.batch, p.dim, p.length});
       p.z = rows(*z, "z");
     }
     p.B = projection(B, "B");
@@ -82,11 +48,11 @@ class Arguments {
     p.A = parameter(A);
     p.D = p.bias = nullptr;
     if (D.has_value()) {
-      check_shape(*D, "D", {p.dim});
+      check(*D, "D", {p.dim});
       p.D = parameter(*D);
     }
     if (bias.has_value()) {
-      check_shape(*bias, "delta_bias", {p.dim});
+      check(*bias, "delta_bias", {p.dim});
       p.bias = parameter(*bias);
     }
   }
@@ -99,10 +65,10 @@ class Arguments {
   Projection projection(const Tensor& t, const char* name) {
     const Problem& p = problem;
     if (t.dim() == 2) {
-      check_shape(t, name, {p.dim, p.states});
+      check(t, name, {p.dim, p.states});
       return {nullptr, DType::kFloat32, 0, 0, 0, 0, false};
     }
-    check_shape(t, name, {p.batch, p.groups, p.states, p.length});
+    check(t, name, {p.batch, p.groups, p.states, p.length});
     return {t.const_data_ptr(), dtype_of(t, name), t.stride(0), t.stride(1), t.stride(2), t.stride(3), true};
   }
 
@@ -113,33 +79,6 @@ class Arguments {
 
   std::vector<Tensor> kept_;
 };
-
-template <class T>
-void add_up(const T* parts, int64_t count, int64_t size, T* sum) {
-  torch::stable::parallel_for(0, size, 16384, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) sum[i] = parts[i];
-    for (int64_t k = 1; k < count; ++k)
-      for (int64_t i = begin; i < end; ++i) sum[i] += parts[k * size + i];
-  });
-}
-
-// The sum over the first dimension, in its order, as `dtype`.
-Tensor sum_in_order(const Tensor& parts, ScalarType dtype) {
-  const int64_t count = parts.size(0);
-  if (count == 1) return torch::stable::to(torch::stable::select(parts, 0, 0), dtype);
-  std::vector<int64_t> sizes(parts.sizes().begin() + 1, parts.sizes().end());
-  Tensor sum = make(parts, sizes, parts.scalar_type());
-  if (count == 0) {
-    torch::stable::zero_(sum);
-  } else if (parts.scalar_type() == ScalarType::Double) {
-    add_up(static_cast<const double*>(parts.const_data_ptr()), count, sum.numel(),
-           static_cast<double*>(sum.mutable_data_ptr()));
-  } else {
-    add_up(static_cast<const float*>(parts.const_data_ptr()), count, sum.numel(),
-           static_cast<float*>(sum.mutable_data_ptr()));
-  }
-  return torch::stable::to(sum, dtype);
-}
 
 std::vector<int64_t> checkpoint_sizes(const Problem& p, int64_t count) {
   return {p.batch, p.groups * p.checkpoint_blocks_per_group(), count, p.states, kCheckpointLanes};
@@ -188,7 +127,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> backw
   const Arguments args(u, delta, A, B, C, D, z, delta_bias, delta_softplus);
   const Problem& p = args.problem;
   const ScalarType compute = args.compute;
-  check_shape(grad_out, "grad_out", {p.batch, p.dim, p.length});
+  check(grad_out, "grad_out", {p.batch, p.dim, p.length});
   STD_TORCH_CHECK(checkpoints.sizes().vec() == checkpoint_sizes(p, p.checkpoints()),
                   "selective_scan: checkpoints are not those of this call's forward pass");
 
@@ -200,7 +139,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> backw
   Tensor grad_state;
   call.grad_last_state = nullptr;
   if (grad_last_state.has_value()) {
-    check_shape(*grad_last_state, "grad_last_state", {p.batch, p.dim, p.states});
+    check(*grad_last_state, "grad_last_state", {p.batch, p.dim, p.states});
     grad_state = torch::stable::contiguous(torch::stable::to(*grad_last_state, compute));
     call.grad_last_state = grad_state.const_data_ptr();
   }

@@ -142,6 +142,11 @@ struct Staging {
                         T* tile, T* rows) {
     const int64_t first = b * from.batch + c0 * from.channel + t0 * from.time;
     if (from.channel == 1 && from.time != 1) {  // channels last: a step is a vector already
+      if (from.dtype == dtype_of<T>() && lanes == W) {
+        const T* data = static_cast<const T*>(from.data) + first;
+        for (int64_t t = 0; t < steps; ++t) V::store(tile + t * W, V::load(data + t * from.time));
+        return;
+      }
       for (int64_t t = 0; t < steps; ++t) {
         read_row(from.data, from.dtype, first + t * from.time, 1, lanes, tile + t * W);
         for (int64_t r = lanes; r < W; ++r) tile[t * W + r] = T{};
@@ -161,6 +166,15 @@ struct Staging {
   static void store_tile(const MutableRows& to, int64_t b, int64_t c0, int64_t lanes, int64_t t0, int64_t steps,
                          const T* tile, T* rows) {
     const int64_t first = b * to.batch + c0 * to.channel + t0 * to.time;
+    if (to.channel == 1 && to.time != 1) {
+      if (to.dtype == dtype_of<T>() && lanes == W) {
+        T* data = static_cast<T*>(to.data) + first;
+        for (int64_t t = 0; t < steps; ++t) V::store(data + t * to.time, V::load(tile + t * W));
+        return;
+      }
+      for (int64_t t = 0; t < steps; ++t) write_row(to.data, to.dtype, first + t * to.time, 1, lanes, tile + t * W);
+      return;
+    }
     if (to.dtype == dtype_of<T>() && to.time == 1 && lanes == W) {
       transpose_tile(tile, steps, static_cast<T*>(to.data) + first, to.channel);
       return;

@@ -1,6 +1,5 @@
 """Modules that models share. Maps are NCHW, in any memory format."""
 
-from .cross_scan import NUM_ROUTES, cross_merge, cross_scan
 from .downsample import DOWNSAMPLES, ConvDownsample, PatchMerging2d
 from .drop_path import DropPath
 from .linear import Linear2d
@@ -14,7 +13,6 @@ __all__ = [
     "ACTIVATIONS",
     "DOWNSAMPLES",
     "NORMS",
-    "NUM_ROUTES",
     "PATCH_EMBEDS",
     "ConvDownsample",
     "DropPath",
@@ -26,6 +24,4 @@ __all__ = [
     "PatchMerging2d",
     "SSMixer2D",
     "VSSBlock",
-    "cross_merge",
-    "cross_scan",
 ]

@@ -1,16 +1,18 @@
-"""VMamba's token mixer: a selective scan along four routes of the map."""
+"""The 2-D token mixer: a selective scan along the routes of a map."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mamba_mm.ops import selective_scan
+from mamba_mm.ops import route_scan
+from mamba_mm.ops.routes import NUM_CODES, RouteSet, route_set
 
-from .cross_scan import NUM_ROUTES, cross_merge, cross_scan
 from .linear import Linear2d
 from .norm import NORMS
 
@@ -25,11 +27,13 @@ class SSMixer2D(nn.Module):
 
     ::
 
-        x ── in_proj ── 3x3 depthwise ── act ── four scans, summed ── norm ──(* silu(z))── out_proj
-                 └───────────────────── z, only with a gate ────────────────────┘
+        x ── in_proj ── 3x3 depthwise ── act ── scans, merged ── norm ──(* silu(z))── out_proj
+                 └─────────────────── z, only with a gate ──────────────────┘
 
-    With E inner channels, R step-size ranks, N states and four routes k, every route has
-    its own projections :math:`(\delta, B, C) = W_k x` and its own :math:`A, D` and bias.
+    With E inner channels, R step-size ranks and N states, every parameter group g of the
+    routes has its own projections :math:`(\delta, B, C) = W_g x` and its own :math:`A, D` and
+    bias. VMamba walks the ``cross`` set, four routes with a group each; another route set, by
+    name or by its fields, makes another mixer.
 
     Precision: parameters of the recurrence and its output are float32 also when the maps
     are 16-bit (float64 stays float64); the summed map is normed in that precision and cast
@@ -47,9 +51,14 @@ class SSMixer2D(nn.Module):
         norm: Norm of the scanned map, ``"ln"`` or ``"bn"``.
         scan_float32: Whether also the inputs of the scan are cast to float32, as the first
             generation of VMamba does.
+        routes: A :class:`~mamba_mm.ops.routes.RouteSet` over one map, the name of a preset, a
+            mapping of its fields, or a list of routes.
+        fused: Whether the fused route scan must (``True``) or must not (``False``) be used; by
+            default it is used where there is one. Both compute the same.
 
     Raises:
-        ValueError: When a name is not one of those listed, or a size is not positive.
+        ValueError: When a name is not one of those listed, a size is not positive, or the
+            routes need what this mixer does not make.
     """
 
     def __init__(
@@ -64,6 +73,8 @@ class SSMixer2D(nn.Module):
         activation: str = "silu",
         norm: str = "ln",
         scan_float32: bool = False,
+        routes: RouteSet | str | Mapping[str, Any] | Sequence[Any] = "cross",
+        fused: bool | None = None,
     ) -> None:
         super().__init__()
         inner = int(ssm_ratio * channels)
@@ -79,6 +90,8 @@ class SSMixer2D(nn.Module):
             )
         if norm not in NORMS:
             raise ValueError(f"SSMixer2D: unknown norm {norm!r}; known: {', '.join(NORMS)}")
+        self.routes = _check_routes(route_set(routes), inner)
+        self.fused = fused
         self.gate = gate
         self.scan_float32 = scan_float32
         self.activation = ACTIVATIONS[activation]
@@ -86,11 +99,16 @@ class SSMixer2D(nn.Module):
 
         self.in_proj = Linear2d(channels, 2 * inner if gate else inner, bias=False)
         self.conv2d = nn.Conv2d(inner, inner, 3, padding=1, groups=inner, bias=conv_bias)
-        self.x_proj_weight = nn.Parameter(torch.empty(NUM_ROUTES, sum(self.split_sizes), inner))
-        self.dt_projs_weight = nn.Parameter(torch.empty(NUM_ROUTES, inner, dt_rank))
-        self.dt_projs_bias = nn.Parameter(torch.empty(NUM_ROUTES, inner))
-        self.A_logs = nn.Parameter(torch.empty(NUM_ROUTES * inner, d_state))
-        self.Ds = nn.Parameter(torch.empty(NUM_ROUTES * inner))
+        groups = self.routes.num_groups
+        width = inner // len(self._heads())
+        self.x_proj_weight = nn.Parameter(torch.empty(groups, sum(self.split_sizes), width))
+        self.dt_projs_weight = nn.Parameter(torch.empty(groups, width, dt_rank))
+        self.dt_projs_bias = nn.Parameter(torch.empty(groups, width))
+        self.A_logs = nn.Parameter(torch.empty(groups * width, d_state))
+        self.Ds = nn.Parameter(torch.empty(groups * width))
+        self.step_codes = None
+        if self.routes.codes is not None:
+            self.step_codes = nn.Parameter(torch.empty(NUM_CODES, d_state))
         self.out_norm = NORMS[norm](inner)
         self.out_proj = Linear2d(inner, channels, bias=False)
         self.init_scan()
@@ -101,7 +119,7 @@ class SSMixer2D(nn.Module):
 
         ``x_proj_weight`` like ``nn.Linear``; the step sizes log-uniform in [1e-3, 1e-1] with
         a projection uniform in +-R^-0.5; A real, -1 ... -N for the N states; D one
-        (Mamba, arXiv 2312.00752, section 3.6).
+        (Mamba, arXiv 2312.00752, section 3.6). Step codes start small, as PlainMamba's do.
         """
         rank, d_state, _ = self.split_sizes
         inner = self.x_proj_weight.shape[-1]
@@ -116,6 +134,8 @@ class SSMixer2D(nn.Module):
         states = torch.arange(1, d_state + 1, device=self.A_logs.device)
         self.A_logs.copy_(states.log().expand_as(self.A_logs))
         nn.init.ones_(self.Ds)
+        if self.step_codes is not None:
+            nn.init.trunc_normal_(self.step_codes, std=0.02)
 
     def forward(self, x: Tensor) -> Tensor:
         """Mix a map of shape (B, channels, H, W); the shape stays."""
@@ -129,10 +149,7 @@ class SSMixer2D(nn.Module):
         return self.out_proj(y)
 
     def scan(self, x: Tensor) -> Tensor:
-        """Scan a map along the four routes and add the results.
-
-        The projections are pointwise, so they are computed once, on the map, and only their
-        few rows walk the routes.
+        """Scan a map along the routes and merge the results.
 
         Args:
             x: Map of shape (B, E, H, W).
@@ -140,27 +157,68 @@ class SSMixer2D(nn.Module):
         Returns:
             Map of the same shape, in float32, or float64 when ``x`` is.
         """
-        height, width = x.shape[-2:]
-        projections = F.conv2d(x, self.x_proj_weight.flatten(0, 1)[:, :, None, None])
-        walked = cross_scan(projections.unflatten(1, (NUM_ROUTES, -1)))
-        dt, B, C = walked.split(self.split_sizes, dim=2)
-        delta = torch.matmul(self.dt_projs_weight, dt)
-        u = cross_scan(x[:, None].expand(-1, NUM_ROUTES, -1, -1, -1))
-
+        params = self._project(x)
         state_dtype = torch.promote_types(x.dtype, torch.float32)
         if self.scan_float32:
-            u, delta, B, C = (t.to(state_dtype) for t in (u, delta, B, C))
+            x, params = x.to(state_dtype), params.to(state_dtype)
+        stack = (self.routes.num_groups, -1)
         # Its inputs have the precision that is wanted; autocast must not lower it.
         with torch.autocast(x.device.type, enabled=False):
-            y = selective_scan(
-                u.flatten(1, 2),
-                delta.flatten(1, 2),
-                -torch.exp(self.A_logs.to(state_dtype)),
-                B,
-                C,
-                self.Ds.to(state_dtype),
-                delta_bias=self.dt_projs_bias.flatten().to(state_dtype),
-                delta_softplus=True,
+            return route_scan(
+                x,
+                params,
+                -torch.exp(self.A_logs.to(state_dtype)).unflatten(0, stack),
+                self.Ds.unflatten(0, stack),
+                self.dt_projs_bias,
+                delta_weight=self.dt_projs_weight,
+                routes=self.routes,
+                codes=self.step_codes,
                 out_dtype=state_dtype,
+                fused=self.fused,
             )
-        return cross_merge(y.unflatten(1, (NUM_ROUTES, -1)), height, width)
+
+    def _project(self, x: Tensor) -> Tensor:
+        """Compute what the scan needs of every position, (B, G, R + 2 N, H, W).
+
+        The projections are pointwise, so they are computed once, on the map. Those of a
+        position lie side by side, which is how the fused scan reads them.
+        """
+        x = x.permute(0, 2, 3, 1)
+        parts = [
+            F.linear(x[..., start:stop], self.x_proj_weight[first:last].flatten(0, 1))
+            for (start, stop), (first, last) in self._heads()
+        ]
+        params = parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+        return params.unflatten(-1, (self.routes.num_groups, -1)).permute(0, 3, 4, 1, 2)
+
+    def _heads(self) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+        """List the channels (start, stop) of every head, and its parameter groups likewise."""
+        routes = self.routes
+        if routes.channel_slices is None:
+            return [((0, None), (0, routes.num_groups))]
+        return [(channels, (min(g), max(g) + 1)) for channels, _, g in routes.heads()]
+
+
+def _check_routes(routes: RouteSet, channels: int) -> RouteSet:
+    """Check that the routes walk one plain map of so many channels."""
+    needs = []
+    if routes.num_branches > 1:
+        needs.append(f"{routes.num_branches} branches")
+    if routes.extra_tokens:
+        needs.append("an extra token")
+    if routes.dynamic:
+        needs.append("an order of the tokens")
+    if routes.merge == "per_route_gated":
+        needs.append("a gate for every route")
+    if routes.channel_slices is not None:
+        groups = [group for _, _, own in routes.heads() for group in own]
+        if groups != list(range(routes.num_groups)):
+            needs.append("parameter groups that heads share or that are not in their order")
+        if max(stop for _, stop in routes.channel_slices) != channels:
+            needs.append(f"channel slices that end at the {channels} inner channels")
+    if needs:
+        raise ValueError(
+            f"SSMixer2D: the routes need {' and '.join(needs)}, and this mixer has one map of "
+            "plain tokens; call mamba_mm.ops.route_scan from a mixer of your own"
+        )
+    return routes

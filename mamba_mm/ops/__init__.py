@@ -2,12 +2,14 @@
 
 from .backends import BackendStatus, backend_report, default_backend, use_backend
 from .reference import selective_scan_ref
+from .route_scan import route_scan
 from .selective_scan import selective_scan
 
 __all__ = [
     "BackendStatus",
     "backend_report",
     "default_backend",
+    "route_scan",
     "selective_scan",
     "selective_scan_ref",
     "use_backend",

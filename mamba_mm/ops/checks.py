@@ -29,7 +29,7 @@ def check_scan_arguments(
         name: t for name, t in (("D", D), ("z", z), ("delta_bias", delta_bias)) if t is not None
     }
     for name, t in given.items():
-        _check_dtype(name, t)
+        check_float("selective_scan", name, t)
         if t.device != u.device:
             raise ValueError(
                 f"selective_scan: {name} is on {t.device}, expected {u.device}, the device of u"
@@ -60,17 +60,18 @@ def check_scan_arguments(
         )
 
 
-def _check_dtype(name: str, t: Tensor) -> None:
+def check_float(op: str, name: str, t: Tensor) -> None:
+    """Check that an argument of ``op`` is a tensor of a real floating-point dtype."""
     if not isinstance(t, Tensor):
-        raise TypeError(f"selective_scan: {name} is {type(t).__name__}, expected a tensor")
+        raise TypeError(f"{op}: {name} is {type(t).__name__}, expected a tensor")
     if t.is_complex():
         raise TypeError(
-            f"selective_scan: {name} is {t.dtype}, expected a real dtype; complex state spaces "
+            f"{op}: {name} is {t.dtype}, expected a real dtype; complex state spaces "
             "are not supported"
         )
     if t.dtype not in FLOATS:
         raise TypeError(
-            f"selective_scan: {name} is {t.dtype}, expected float64, float32, bfloat16 or float16"
+            f"{op}: {name} is {t.dtype}, expected float64, float32, bfloat16 or float16"
         )
 
 

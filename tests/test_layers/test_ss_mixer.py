@@ -5,8 +5,10 @@ import torch
 import torch.nn.functional as F
 
 from mamba_mm.layers import SSMixer2D, VSSBlock, ss_mixer
-from mamba_mm.ops import selective_scan_ref
+from mamba_mm.ops import selective_scan_ref, use_backend
+from mamba_mm.ops.routes import ROUTE_SETS, multi_head
 
+local_vmamba_layer = ROUTE_SETS["local_vmamba_tiny"][0]
 VARIANTS = {
     "s1": {},
     "v0": {"ssm_ratio": 2.0, "d_state": 4, "gate": True, "conv_bias": True},
@@ -56,6 +58,77 @@ def test_scan_equals_its_definition(variant):
     torch.testing.assert_close(mixer.scan(x), scan_by_definition(mixer, x))
 
 
+ROUTES = {
+    "bidirectional": 2,
+    "atrous2": 4,
+    "serpentine": 1,
+    "fer": 8,
+    "mhsvm_x": 4,
+    "heads": 6,
+    "list": 2,
+    "mapping": 1,
+}
+
+
+def routes_of(name, channels):
+    if name == "heads":
+        return multi_head([["row", "col"], ["~row", "~col"], ["snake_row", "zigzag"]], channels)
+    if name == "list":
+        return ["row", "~col"]
+    if name == "mapping":
+        return {"routes": ["row", "~row"], "param_group": [0, 0], "merge": "mean"}
+    return name
+
+
+@pytest.mark.parametrize("name", ROUTES)
+def test_other_routes_fused_and_unfused(name):
+    """A route set makes another mixer; the unfused scan computes the same, gradients too."""
+    results = []
+    for fused in (None, False):
+        torch.manual_seed(0)
+        mixer = SSMixer2D(6, d_state=2, routes=routes_of(name, 6), fused=fused).double()
+        assert mixer.x_proj_weight.shape[0] == ROUTES[name]
+        x = torch.randn(2, 6, 4, 5, dtype=torch.float64, requires_grad=True)
+        y = mixer(x)
+        gradients = torch.autograd.grad(y.square().sum(), [x, *mixer.parameters()])
+        results.append([y, *gradients])
+    assert all(g.abs().max() > 0 for g in results[0])
+    torch.testing.assert_close(*results)
+
+
+def test_routes_decide_what_is_computed():
+    mixers = [SSMixer2D(4, routes=routes) for routes in ("cross", ["row", "~row", "col", "~col"])]
+    mixers[1].load_state_dict(mixers[0].state_dict())
+    x = torch.randn(1, 4, 3, 5)
+    assert not torch.allclose(mixers[0](x), mixers[1](x))
+
+
+@pytest.mark.parametrize(
+    ("routes", "needed"),
+    [
+        ("msvmamba_v2", "2 branches"),
+        ("vim", "an extra token"),
+        (["row:reverse_then_middle"], "an extra token"),
+        (local_vmamba_layer, "a gate for every route"),
+        ({"routes": ["row"], "dynamic": True}, "an order of the tokens"),
+        ({"routes": ["row"] * 2, "channel_slices": [(0, 2), (2, 4)]}, "end at the 8 inner"),
+        (
+            {"routes": ["row"] * 2, "channel_slices": [(0, 4), (4, 8)], "param_group": [1, 0]},
+            "parameter groups",
+        ),
+    ],
+)
+def test_routes_that_need_another_mixer_are_refused(routes, needed):
+    with pytest.raises(ValueError, match=needed):
+        SSMixer2D(8, routes=routes)
+
+
+def test_unfused_scan_may_be_demanded_and_the_fused_one_refused(monkeypatch):
+    mixer = SSMixer2D(4, fused=True)
+    with use_backend("torch"), pytest.raises(ValueError, match="has no fused op"):
+        mixer(torch.randn(1, 4, 3, 3))
+
+
 def test_gate_multiplies_the_normed_output():
     torch.manual_seed(0)
     mixer = SSMixer2D(4, gate=True, conv_bias=True)
@@ -102,14 +175,14 @@ def test_rank_is_a_sixteenth_of_the_stage_width_rounded_up(channels, rank):
 def test_precision_of_the_scan_under_autocast(monkeypatch, scan_float32, expected):
     seen = {}
 
-    def spy(u, delta, A, B, C, D, *, delta_bias, out_dtype, **options):
+    def spy(x, params, A, D, delta_bias, *, delta_weight, out_dtype, **options):
         assert not torch.is_autocast_enabled("cpu")
-        seen["inputs"] = {t.dtype for t in (u, delta, B, C)}
-        seen["parameters"] = {t.dtype for t in (A, D, delta_bias)}
+        seen["inputs"] = {t.dtype for t in (x, params)}
+        seen["parameters"] = {t.dtype for t in (A, D, delta_bias, delta_weight)}
         seen["out"] = out_dtype
-        return torch.zeros_like(u, dtype=out_dtype)
+        return torch.zeros_like(x, dtype=out_dtype)
 
-    monkeypatch.setattr(ss_mixer, "selective_scan", spy)
+    monkeypatch.setattr(ss_mixer, "route_scan", spy)
     mixer = SSMixer2D(8, scan_float32=scan_float32)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         y = mixer(torch.randn(1, 8, 3, 3))

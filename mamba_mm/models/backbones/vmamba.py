@@ -7,7 +7,7 @@ The parameters are named as in the official repository's classification code, wi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 
 from mmengine.model import BaseModule
 from mmengine.model.weight_init import PretrainedInit
@@ -23,6 +23,7 @@ from mamba_mm.layers import (
     SSMixer2D,
     VSSBlock,
 )
+from mamba_mm.ops.routes import RouteSet, route_sets
 from mamba_mm.registry import MODELS
 
 PATCH_SIZE = 4
@@ -47,6 +48,8 @@ class VMambaArch:
         downsample: ``"v1"``, patch merging, or ``"v3"``, a 3x3 convolution.
         drop_path_rate: Stochastic depth of the last block; it grows linearly from 0. The
             presets hold the value of the official ImageNet recipe.
+        routes: Where the scans walk: what :func:`mamba_mm.ops.routes.route_sets` takes, such as
+            ``"cross"``, VMamba's own, ``"serpentine"``, or a list with one set a block.
 
     Raises:
         ValueError: When a value is none of those listed or out of range.
@@ -65,6 +68,7 @@ class VMambaArch:
     patch_embed: str = "v2"
     downsample: str = "v3"
     drop_path_rate: float = 0.0
+    routes: str | Mapping | Sequence | RouteSet = "cross"
 
     def __post_init__(self) -> None:
         dims = self.dims
@@ -73,10 +77,15 @@ class VMambaArch:
         object.__setattr__(self, "dims", tuple(dims))
         object.__setattr__(self, "depths", tuple(self.depths))
         self._check_sizes()
+        self.block_routes()
         self._check_name("activation", ACTIVATIONS)
         self._check_name("norm", NORMS)
         self._check_name("patch_embed", PATCH_EMBEDS)
         self._check_name("downsample", DOWNSAMPLES)
+
+    def block_routes(self) -> tuple[RouteSet, ...]:
+        """Return the route set of every block, in order."""
+        return route_sets(self.routes, sum(self.depths))
 
     def _check_sizes(self) -> None:
         if not self.depths or len(self.dims) != len(self.depths):
@@ -234,14 +243,15 @@ class VMamba(BaseModule):
     def _build_stage(self, i: int) -> VSSStage:
         arch = self.arch_settings
         channels = arch.dims[i]
-        rates = _drop_path_rates(arch)[sum(arch.depths[:i]) :][: arch.depths[i]]
-        blocks = [self._build_block(channels, rate) for rate in rates]
+        own = slice(sum(arch.depths[:i]), sum(arch.depths[: i + 1]))
+        settings = zip(_drop_path_rates(arch)[own], arch.block_routes()[own], strict=True)
+        blocks = [self._build_block(channels, rate, routes) for rate, routes in settings]
         downsample = None
         if i + 1 < self.num_stages:
             downsample = DOWNSAMPLES[arch.downsample](channels, arch.dims[i + 1], arch.norm)
         return VSSStage(blocks, downsample)
 
-    def _build_block(self, channels: int, drop_path: float) -> VSSBlock:
+    def _build_block(self, channels: int, drop_path: float, routes: RouteSet) -> VSSBlock:
         arch = self.arch_settings
         mixer = SSMixer2D(
             channels,
@@ -252,6 +262,7 @@ class VMamba(BaseModule):
             activation=arch.activation,
             norm=arch.norm,
             scan_float32=arch.scan_float32,
+            routes=routes,
         )
         return VSSBlock(
             mixer,
@@ -401,7 +412,7 @@ def _resolve_arch(arch: str | Mapping, drop_path_rate: float | None) -> VMambaAr
         name = settings.pop("base")
         if name not in VMAMBA_ARCHS:
             raise ValueError(f"VMamba: unknown arch {name!r}; known: {', '.join(VMAMBA_ARCHS)}")
-        settings = asdict(VMAMBA_ARCHS[name]) | settings
+        settings = vars(VMAMBA_ARCHS[name]) | settings
     known = [field.name for field in fields(VMambaArch)]
     unknown = [key for key in settings if key not in known]
     if unknown:
