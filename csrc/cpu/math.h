@@ -23,23 +23,41 @@ struct Math<Vector<float>> {
   // The factor that turns a decay rate into the second argument of exp2_product.
   static float rate(float a) { return a * kLog2E; }
 
+  // Functions of K arguments work on all of them side by side, one operation after the other:
+  // the chain of a single one is far longer than what the processor looks ahead.
+
   // 2^f for |f| <= 1/2: minimax polynomial, relative error 9e-8.
-  static F exp2_fraction(F f) {
-    F p = V::set1(0.00132647272f);
-    p = V::fma(p, f, V::set1(0.00967151281f));
-    p = V::fma(p, f, V::set1(0.0555073374f));
-    p = V::fma(p, f, V::set1(0.240222421f));
-    p = V::fma(p, f, V::set1(0.693146978f));
-    return V::fma(p, f, V::set1(1.f));
+  template <int K>
+  static void exp2_fraction(const F* f, F* p) {
+    constexpr float kCoefficients[] = {0.00967151281f, 0.0555073374f, 0.240222421f, 0.693146978f, 1.f};
+    for (int i = 0; i < K; ++i) p[i] = V::set1(0.00132647272f);
+#pragma GCC unroll 5
+    for (const float c : kCoefficients)
+#pragma GCC unroll 8
+      for (int i = 0; i < K; ++i) p[i] = V::fma(p[i], f[i], V::set1(c));
   }
 
   // 2^(d a) for |d a| < kSafeExponent. The product never stands alone: it goes into the
   // rounding and into the remainder by fused multiply-adds.
-  static F exp2_product(F d, F a) {
+  template <int K>
+  static void exp2_products(const F* d, F a, F* result) {
     const F magic = V::set1(kMagic);
-    const F t = V::fma(d, a, magic);
-    const F f = V::fma(d, a, V::sub(magic, t));
-    return V::scale_by_power_of_two(exp2_fraction(f), t);
+    F t[K], f[K];
+#pragma GCC unroll 8
+    for (int i = 0; i < K; ++i) t[i] = V::fma(d[i], a, magic);
+#pragma GCC unroll 8
+    for (int i = 0; i < K; ++i) f[i] = V::sub(magic, t[i]);
+#pragma GCC unroll 8
+    for (int i = 0; i < K; ++i) f[i] = V::fma(d[i], a, f[i]);
+    exp2_fraction<K>(f, result);
+#pragma GCC unroll 8
+    for (int i = 0; i < K; ++i) result[i] = V::scale_by_power_of_two(result[i], t[i]);
+  }
+
+  static F exp2_product(F d, F a) {
+    F result;
+    exp2_products<1>(&d, a, &result);
+    return result;
   }
 
   // 2^(d a) for any argument: overflows to infinity, underflows to zero, keeps NaN.
@@ -48,7 +66,9 @@ struct Math<Vector<float>> {
     F x = V::mul(d, a);
     x = V::max(V::set1(-252.f), V::min(V::set1(252.f), x));
     const F k = V::sub(V::add(x, magic), magic);
-    const F p = exp2_fraction(V::sub(x, k));
+    const F fraction = V::sub(x, k);
+    F p;
+    exp2_fraction<1>(&fraction, &p);
     // Two factors, because 2^k alone may not be a normal number.
     const F t1 = V::fma(k, V::set1(0.5f), magic);
     const F t2 = V::add(V::sub(k, V::sub(t1, magic)), magic);
@@ -56,40 +76,56 @@ struct Math<Vector<float>> {
   }
 
   // exp(-|x|), at least exp(-87).
-  static F exp_minus_abs(F x) {
-    const F bounded = V::max(V::set1(-87.f), V::sub(V::zero(), V::abs(x)));
-    return exp2_product(bounded, V::set1(kLog2E));
+  template <int K>
+  static void exp_minus_abs(const F* x, F* e) {
+    F bounded[K];
+#pragma GCC unroll 8
+    for (int i = 0; i < K; ++i) bounded[i] = V::max(V::set1(-87.f), V::sub(V::zero(), V::abs(x[i])));
+    exp2_products<K>(bounded, V::set1(kLog2E), e);
   }
 
   // log(1 + t) for t in [0, 1]. Taking the logarithm of 1 + t would lose the digits of a
   // small t, and step sizes are small.
-  static F log1p_unit(F t) {
-    const F t2 = V::mul(t, t);
-    const F t4 = V::mul(t2, t2);
-    const F p01 = V::fma(V::set1(-0.499994931f), t, V::set1(0.99999997f));
-    const F p23 = V::fma(V::set1(-0.248429827f), t, V::set1(0.333190969f));
-    const F p45 = V::fma(V::set1(-0.136632473f), t, V::set1(0.191060079f));
-    const F p67 = V::fma(V::set1(-0.02950524f), t, V::set1(0.0782259608f));
-    const F low = V::fma(p23, t2, p01);
-    F high = V::fma(p67, t2, p45);
-    high = V::fma(V::set1(0.00523269368f), t4, high);
-    return V::mul(t, V::fma(high, t4, low));
+  template <int K>
+  static void log1p_unit(const F* t, F* result) {
+    F t2[K], low[K], high[K];
+#pragma GCC unroll 8
+    for (int i = 0; i < K; ++i) t2[i] = V::mul(t[i], t[i]);
+#pragma GCC unroll 8
+    for (int i = 0; i < K; ++i)
+      low[i] = V::fma(V::fma(V::set1(-0.248429827f), t[i], V::set1(0.333190969f)), t2[i],
+                      V::fma(V::set1(-0.499994931f), t[i], V::set1(0.99999997f)));
+#pragma GCC unroll 8
+    for (int i = 0; i < K; ++i)
+      high[i] = V::fma(V::fma(V::set1(-0.02950524f), t[i], V::set1(0.0782259608f)), t2[i],
+                       V::fma(V::set1(-0.136632473f), t[i], V::set1(0.191060079f)));
+#pragma GCC unroll 8
+    for (int i = 0; i < K; ++i) t2[i] = V::mul(t2[i], t2[i]);
+#pragma GCC unroll 8
+    for (int i = 0; i < K; ++i) high[i] = V::fma(V::set1(0.00523269368f), t2[i], high[i]);
+#pragma GCC unroll 8
+    for (int i = 0; i < K; ++i) result[i] = V::mul(t[i], V::fma(high[i], t2[i], low[i]));
   }
 
-  static F softplus(F x, F exp_minus_abs_x) {
-    return V::add(V::max(V::zero(), x), log1p_unit(exp_minus_abs_x));
+  // In place: softplus(x). With kSlopes also its derivative, from the same exponential.
+  template <int K, bool kSlopes>
+  static void softplus(F* x, F* slopes) {
+    F e[K], log[K];
+    exp_minus_abs<K>(x, e);
+    if constexpr (kSlopes)
+#pragma GCC unroll 8
+      for (int i = 0; i < K; ++i)
+        slopes[i] = V::mul(V::select_nonnegative(x[i], V::set1(1.f), e[i]),
+                           V::reciprocal(V::add(V::set1(1.f), e[i])));
+    log1p_unit<K>(e, log);
+#pragma GCC unroll 8
+    for (int i = 0; i < K; ++i) x[i] = V::add(V::max(V::zero(), x[i]), log[i]);
   }
 
   // 1 / (1 + exp(-x)), zero and one at the infinities.
   static F logistic(F x) {
     const F one = V::set1(1.f);
     return V::div(one, V::add(one, exp2_product_any(x, V::set1(-kLog2E))));
-  }
-
-  // The derivative of softplus, from the same exponential.
-  static F sigmoid(F x, F exp_minus_abs_x) {
-    const F numerator = V::select_nonnegative(x, V::set1(1.f), exp_minus_abs_x);
-    return V::div(numerator, V::add(V::set1(1.f), exp_minus_abs_x));
   }
 };
 
@@ -109,22 +145,25 @@ struct Math<Vector<double>> {
     return x;
   }
   static F exp2_product_any(F d, F a) { return exp2_product(d, a); }
-  static F exp_minus_abs(F x) {
-    F e = V::abs(x);
-    for (int i = 0; i < V::W; ++i) e[i] = ::exp(-e[i]);
-    return e;
+  template <int K>
+  static void exp2_products(const F* d, F a, F* result) {
+    for (int i = 0; i < K; ++i) result[i] = exp2_product(d[i], a);
   }
   static F logistic(F x) {
     for (int i = 0; i < V::W; ++i) x[i] = 1 / (1 + ::exp(-x[i]));
     return x;
   }
-  static F softplus(F x, F exp_minus_abs_x) {
-    F log = exp_minus_abs_x;
-    for (int i = 0; i < V::W; ++i) log[i] = ::log1p(log[i]);
-    return V::max(V::zero(), x) + log;
-  }
-  static F sigmoid(F x, F exp_minus_abs_x) {
-    return V::select_nonnegative(x, V::set1(1), exp_minus_abs_x) / (1 + exp_minus_abs_x);
+  template <int K, bool kSlopes>
+  static void softplus(F* x, F* slopes) {
+    for (int i = 0; i < K; ++i) {
+      F e = V::abs(x[i]), log;
+      for (int j = 0; j < V::W; ++j) {
+        e[j] = ::exp(-e[j]);
+        log[j] = ::log1p(e[j]);
+      }
+      if constexpr (kSlopes) slopes[i] = V::select_nonnegative(x[i], V::set1(1), e) / (1 + e);
+      x[i] = V::max(V::zero(), x[i]) + log;
+    }
   }
 };
 #endif

@@ -119,6 +119,115 @@ class RouteBackwardScan {
   void run_window(int64_t t0, int64_t steps) {
     walk_.stage(batch_, sequence_, t0, steps);
     records_.stage(batch_, sequence_, walk_.project, steps);
+    if (in_.states == 1)
+      run_single_state<kCount>(t0, steps);
+    else
+      run_states<kCount>(t0, steps);
+    if (in_.delta.data == nullptr) memset(sums_.get(), 0, in_.rank * kSteps * sizeof(T));
+    for (int i = 0; i < kCount; ++i)
+      if (in_.delta.data != nullptr)
+        add_delta(i, qA_tiles() + i * kTile, steps);
+      else
+        add_projection(i, qA_tiles() + i * kTile, steps);
+    add_records(steps);
+  }
+
+  // With one state all sums of a step are finished at once, and few arrays are kept between
+  // the way there and the way back.
+  template <int kCount>
+  void run_single_state(int64_t t0, int64_t steps) {
+    for (int i = 0; i < kCount; ++i) {
+      load_checkpoint(i, 0, t0 / kSteps);
+      const T* given = gather_given(i, steps);
+      F h = V::load(h_.get() + i * (kTile + W));
+      int64_t t = 0;
+      for (; t + kBlock <= steps; t += kBlock) h = recompute_steps<kBlock>(i, t, given, h);
+      for (; t < steps; ++t) h = recompute_steps<1>(i, t, given, h);
+    }
+    reverse_single_state<kCount>(steps);
+    sum_lanes(dB_vectors_.get(), sums_.get() + in_.rank * kSteps, steps);
+    sum_lanes(dC_vectors_.get(), sums_.get() + (in_.rank + 1) * kSteps, steps);
+  }
+
+  template <int kCount>
+  F recompute_steps(int i, int64_t t, const T* given, F h) {
+    F dt[kCount], slope[kCount], a[kCount];
+    const T* const* records = records_.get() + t;
+    lanes_[i].template step_sizes<kCount, true>(records, given == nullptr ? nullptr : given + t * W, dt, slope);
+    decays<V, kCount>(dt, lanes_[i].rate(0), a);
+    const int32_t* read = walk_.read + t;
+    const T* x_tile = x(i);
+    const int64_t at = i * kTile + t * W, at_B = in_.rank;
+    T *dt_out = dt_tiles() + at, *slope_out = slope_tiles() + at, *a_out = a_.get() + at;
+    T* h_out = h_.get() + i * (kTile + W) + (t + 1) * W;
+    for (int j = 0; j < kCount; ++j) {
+      const F u = V::load(x_tile + int64_t{read[j]} * W);
+      h = V::fma(a[j], h, V::mul(V::mul(dt[j], u), V::set1(records[j][at_B])));
+      V::store(dt_out + j * W, dt[j]);
+      V::store(slope_out + j * W, slope[j]);
+      V::store(a_out + j * W, a[j]);
+      V::store(h_out + j * W, h);
+    }
+    return h;
+  }
+
+  template <int kCount>
+  void reverse_single_state(int64_t steps) {
+    F s[kCount], A[kCount], skip[kCount], dA[kCount], dD[kCount], dbias[kCount], h_after[kCount];
+    const T *x_tile[kCount], *dy_tile[kCount];
+    T* dx_tile[kCount];
+    const T* h = h_.get();
+    for (int i = 0; i < kCount; ++i) {
+      s[i] = V::load(adjoint_.get() + slot(i, 0));
+      A[i] = lanes_[i].A(0);
+      skip[i] = lanes_[i].skip;
+      dA[i] = dD[i] = dbias[i] = V::zero();
+      h_after[i] = V::load(h + i * (kTile + W) + steps * W);
+      x_tile[i] = x(i);
+      dy_tile[i] = dy(i);
+      dx_tile[i] = dx(i);
+    }
+    const T *dt = dt_tiles(), *slope = slope_tiles(), *a = a_.get();
+    T *ddelta_out = qA_tiles(), *dB_out = dB_vectors_.get(), *dC_out = dC_vectors_.get();
+    const T* const* records = records_.get();
+    const int32_t *read = walk_.read, *write = walk_.write;
+    const int64_t at_B = in_.rank;
+    for (int64_t t = steps - 1; t >= 0; --t) {
+      const T* record = records[t] + at_B;
+      const F b = V::set1(record[0]), c = V::set1(record[1]);
+      const int64_t from = int64_t{read[t]} * W, to = int64_t{write[t]} * W;
+      F dB = V::zero(), dC = V::zero();
+#pragma GCC unroll 2
+      for (int i = 0; i < kCount; ++i) {
+        const int64_t at = i * kTile + t * W;
+        const F u = V::load(x_tile[i] + from), dy_t = V::load(dy_tile[i] + to), dt_t = V::load(dt + at);
+        const F h_t = h_after[i], h_before = V::load(h + i * (kTile + W) + t * W);
+        h_after[i] = h_before;
+        const F g = V::fma(dy_t, c, s[i]), gB = V::mul(g, b);
+        dC = i == 0 ? V::mul(dy_t, h_t) : V::fma(dy_t, h_t, dC);
+        dB = i == 0 ? V::mul(g, V::mul(dt_t, u)) : V::fma(g, V::mul(dt_t, u), dB);
+        s[i] = V::mul(g, V::load(a + at));
+        const F q = V::mul(s[i], h_before);
+        dA[i] = V::fma(q, dt_t, dA[i]);
+        dD[i] = V::fma(dy_t, u, dD[i]);
+        const F ddelta = V::mul(V::fma(gB, u, V::mul(q, A[i])), V::load(slope + at));
+        dbias[i] = V::add(dbias[i], ddelta);
+        V::store(ddelta_out + at, ddelta);
+        add_to(dx_tile[i] + from, V::fma(gB, dt_t, V::mul(skip[i], dy_t)));
+      }
+      V::store(dB_out + t * W, dB);
+      V::store(dC_out + t * W, dC);
+    }
+    for (int i = 0; i < kCount; ++i) {
+      V::store(adjoint_.get() + slot(i, 0), s[i]);
+      add_to(dA_.get() + slot(i, 0), dA[i]);
+      add_to(dD_.get() + i * W, dD[i]);
+      add_to(dbias_.get() + i * W, dbias[i]);
+    }
+  }
+
+  template <int kCount>
+  void run_states(int64_t t0, int64_t steps) {
     StepRange<V> ranges[kCount];
     for (int i = 0; i < kCount; ++i) ranges[i] = load_window(i, steps);
     for (int64_t n = 0; n < in_.states; ++n) {
@@ -135,18 +244,19 @@ class RouteBackwardScan {
       sum_lanes(dB_vectors_.get(), sums_.get() + (in_.rank + n) * kSteps, steps);
       sum_lanes(dC_vectors_.get(), sums_.get() + (in_.rank + in_.states + n) * kSteps, steps);
     }
-    memset(sums_.get(), 0, in_.rank * kSteps * sizeof(T));
     for (int i = 0; i < kCount; ++i) finish_window(i, steps);
-    add_records(steps);
+  }
+
+  // The delta of a tile's steps where it is given whole, else null.
+  const T* gather_given(int i, int64_t steps) {
+    if (in_.delta.data == nullptr) return nullptr;
+    T* given = dt_tiles() + i * kTile;
+    gather_delta<V>(in_, batch_, sequence_, channel_ + i * W, count_[i], walk_.project, steps, given);
+    return given;
   }
 
   StepRange<V> load_window(int i, int64_t steps) {
-    T* dt = dt_tiles() + i * kTile;
-    const T* given = nullptr;
-    if (in_.delta.data != nullptr) {
-      given = dt;
-      gather_delta<V>(in_, batch_, sequence_, channel_ + i * W, count_[i], walk_.project, steps, dt);
-    }
+    const T* given = gather_given(i, steps);
     StepRange<V> range;
     int64_t t = 0;
     for (; t + kBlock <= steps; t += kBlock) prepare_steps<kBlock>(i, t, given, range);
@@ -264,10 +374,6 @@ class RouteBackwardScan {
     }
     add_to(dD_.get() + i * W, dD);
     add_to(dbias_.get() + i * W, dbias);
-    if (in_.delta.data != nullptr)
-      add_delta(i, qA, steps);
-    else
-      add_projection(i, qA, steps);
   }
 
   void add_delta(int i, const T* ddelta, int64_t steps) {
@@ -289,6 +395,7 @@ class RouteBackwardScan {
     for (int64_t t = 0; t < kSteps; t += W) V::transpose(ddelta + t * W, W, turned_.get() + t, kSteps);
     int64_t r = 0;
     for (; r + kRanks <= in_.rank; r += kRanks) add_ranks<kRanks>(i, r, ddelta, steps);
+    for (; r + 2 <= in_.rank; r += 2) add_ranks<2>(i, r, ddelta, steps);
     for (; r < in_.rank; ++r) add_ranks<1>(i, r, ddelta, steps);
   }
 

@@ -18,7 +18,6 @@ class RouteForwardScan {
   using S = Staging<V>;
   using Tile = MapTile<V>;
   static constexpr int W = V::W;
-  using M = Math<V>;
   static constexpr int64_t kSteps = 2 * kCheckpointSteps;
   // Steps whose step sizes are formed together, in registers.
   static constexpr int kBlock = W == 16 ? 8 : 4;
@@ -99,13 +98,7 @@ class RouteForwardScan {
     const int64_t at_B = in_.rank, at_C = at_B + 1;
     F dt[kCount], a[kCount];
     lanes_.template step_sizes<kCount, false>(records, given_ == nullptr ? nullptr : given_ + t * W, dt, nullptr);
-    // The sum of all steps bounds each, and is infinite or NaN where one is.
-    F bound = V::abs(dt[0]);
-    for (int i = 1; i < kCount; ++i) bound = V::add(bound, V::abs(dt[i]));
-    if (V::any_not_less(V::mul(bound, V::abs(rate)), V::set1(M::kSafeExponent)))
-      for (int i = 0; i < kCount; ++i) a[i] = decay<V, false>(dt[i], rate);
-    else
-      for (int i = 0; i < kCount; ++i) a[i] = decay<V, true>(dt[i], rate);
+    decays<V, kCount>(dt, rate, a);
 #pragma GCC unroll 8
     for (int i = 0; i < kCount; ++i) {
       const F u = V::load(x + int64_t{read[i]} * W);

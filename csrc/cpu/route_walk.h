@@ -144,16 +144,10 @@ class RouteLanes {
 #pragma GCC unroll 8
       for (int i = 0; i < kCount; ++i) dt[i] = V::fma(w, V::set1(records[i][r]), dt[i]);
     }
-    if (in_.softplus) {
-#pragma GCC unroll 8
-      for (int i = 0; i < kCount; ++i) {
-        const F e = Math<V>::exp_minus_abs(dt[i]);
-        if constexpr (kSlopes) slopes[i] = Math<V>::sigmoid(dt[i], e);
-        dt[i] = Math<V>::softplus(dt[i], e);
-      }
-    } else if constexpr (kSlopes) {
+    if (in_.softplus)
+      Math<V>::template softplus<kCount, kSlopes>(dt, slopes);
+    else if constexpr (kSlopes)
       for (int i = 0; i < kCount; ++i) slopes[i] = V::set1(1);
-    }
   }
 
   F skip, bias;

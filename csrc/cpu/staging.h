@@ -110,6 +110,8 @@ struct Staging {
   using T = typename V::T;
   using F = typename V::F;
   static constexpr int W = V::W;
+  // How many steps ahead memory is asked for where steps lie far apart.
+  static constexpr int64_t kAhead = 8;
 
   // Read `count` elements that lie `stride` apart.
   static void read_row(const void* data, DType dtype, int64_t first, int64_t stride, int64_t count, T* to) {
@@ -144,7 +146,10 @@ struct Staging {
     if (from.channel == 1 && from.time != 1) {  // channels last: a step is a vector already
       if (from.dtype == dtype_of<T>() && lanes == W) {
         const T* data = static_cast<const T*>(from.data) + first;
-        for (int64_t t = 0; t < steps; ++t) V::store(tile + t * W, V::load(data + t * from.time));
+        for (int64_t t = 0; t < steps; ++t) {
+          __builtin_prefetch(data + (t + kAhead) * from.time);
+          V::store(tile + t * W, V::load(data + t * from.time));
+        }
         return;
       }
       for (int64_t t = 0; t < steps; ++t) {
@@ -169,7 +174,10 @@ struct Staging {
     if (to.channel == 1 && to.time != 1) {
       if (to.dtype == dtype_of<T>() && lanes == W) {
         T* data = static_cast<T*>(to.data) + first;
-        for (int64_t t = 0; t < steps; ++t) V::store(data + t * to.time, V::load(tile + t * W));
+        for (int64_t t = 0; t < steps; ++t) {
+          __builtin_prefetch(data + (t + kAhead) * to.time, 1);
+          V::store(data + t * to.time, V::load(tile + t * W));
+        }
         return;
       }
       for (int64_t t = 0; t < steps; ++t) write_row(to.data, to.dtype, first + t * to.time, 1, lanes, tile + t * W);

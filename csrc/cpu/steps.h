@@ -29,24 +29,46 @@ inline typename V::F decay(typename V::F dt, typename V::F rate) {
   return kFast ? Math<V>::exp2_product(dt, rate) : Math<V>::exp2_product_any(dt, rate);
 }
 
-// In place: delta -> dt = softplus?(delta + bias). With `slope`, also d dt / d delta.
+// The decays of kCount steps at one rate.
+template <class V, int kCount>
+inline void decays(const typename V::F* dt, typename V::F rate, typename V::F* a) {
+  // The sum of all steps bounds each, and is infinite or NaN where one is.
+  auto bound = V::abs(dt[0]);
+  for (int i = 1; i < kCount; ++i) bound = V::add(bound, V::abs(dt[i]));
+  if (V::any_not_less(V::mul(bound, V::abs(rate)), V::set1(Math<V>::kSafeExponent)))
+    for (int i = 0; i < kCount; ++i) a[i] = decay<V, false>(dt[i], rate);
+  else
+    Math<V>::template exp2_products<kCount>(dt, rate, a);
+}
+
+// In place: delta -> dt = softplus?(delta + bias), for kCount steps. With `slope`, also
+// d dt / d delta.
+template <class V, int kCount, bool kSlope>
+inline void some_step_sizes(typename V::T* delta, typename V::T* slope, typename V::F bias, bool softplus,
+                            StepRange<V>& range) {
+  typename V::F dt[kCount], slopes[kCount];
+  for (int i = 0; i < kCount; ++i) dt[i] = V::add(V::load(delta + i * V::W), bias);
+  if (softplus)
+    Math<V>::template softplus<kCount, kSlope>(dt, slopes);
+  else if constexpr (kSlope)
+    for (int i = 0; i < kCount; ++i) slopes[i] = V::set1(1);
+  for (int i = 0; i < kCount; ++i) {
+    range.include(dt[i]);
+    V::store(delta + i * V::W, dt[i]);
+    if constexpr (kSlope) V::store(slope + i * V::W, slopes[i]);
+  }
+}
+
 template <class V, bool kSlope>
 inline StepRange<V> step_sizes(typename V::T* delta, typename V::T* slope, typename V::F bias, bool softplus,
                                int64_t steps) {
-  using M = Math<V>;
+  constexpr int kBlock = 4, W = V::W;
   StepRange<V> range;
-  for (int64_t t = 0; t < steps; ++t) {
-    auto dt = V::add(V::load(delta + t * V::W), bias);
-    if (softplus) {
-      const auto e = M::exp_minus_abs(dt);
-      if constexpr (kSlope) V::store(slope + t * V::W, M::sigmoid(dt, e));
-      dt = M::softplus(dt, e);
-    } else if constexpr (kSlope) {
-      V::store(slope + t * V::W, V::set1(1));
-    }
-    range.include(dt);
-    V::store(delta + t * V::W, dt);
-  }
+  int64_t t = 0;
+  for (; t + kBlock <= steps; t += kBlock)
+    some_step_sizes<V, kBlock, kSlope>(delta + t * W, slope + (kSlope ? t * W : 0), bias, softplus, range);
+  for (; t < steps; ++t)
+    some_step_sizes<V, 1, kSlope>(delta + t * W, slope + (kSlope ? t * W : 0), bias, softplus, range);
   return range;
 }
 

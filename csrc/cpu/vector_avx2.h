@@ -26,6 +26,12 @@ struct Vector<float> {
   static F mul(F a, F b) { return _mm256_mul_ps(a, b); }
   static F div(F a, F b) { return _mm256_div_ps(a, b); }
   static F fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
+  // To float rounding: the processor's estimate of 12 bits and two steps of Newton's method.
+  static F reciprocal(F x) {
+    F r = _mm256_rcp_ps(x);
+    for (int i = 0; i < 2; ++i) r = fma(r, _mm256_fnmadd_ps(x, r, set1(1.f)), r);
+    return r;
+  }
   static F abs(F x) { return _mm256_andnot_ps(_mm256_set1_ps(-0.f), x); }
   // The instructions return their second operand where either is NaN: the constant
   // comes first, so that a NaN in x is kept.

@@ -26,6 +26,11 @@ struct Vector<float> {
   static F mul(F a, F b) { return _mm512_mul_ps(a, b); }
   static F div(F a, F b) { return _mm512_div_ps(a, b); }
   static F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
+  // To float rounding: the processor's estimate of 14 bits and one step of Newton's method.
+  static F reciprocal(F x) {
+    const F r = _mm512_rcp14_ps(x);
+    return fma(r, _mm512_fnmadd_ps(x, r, set1(1.f)), r);
+  }
   static F abs(F x) { return _mm512_abs_ps(x); }
   // The instructions return their second operand where either is NaN: the constant
   // comes first, so that a NaN in x is kept.

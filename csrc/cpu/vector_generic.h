@@ -31,6 +31,7 @@ struct Vector<float> {
   static F mul(F a, F b) { return a * b; }
   static F div(F a, F b) { return a / b; }
   static F fma(F a, F b, F c) { return a * b + c; }
+  static F reciprocal(F x) { return 1.f / x; }
   static F abs(F x) { return (F)((I)x & 0x7fffffff); }
   // The larger of a constant and x; a NaN in x is kept.
   static F max(F constant, F x) { return x < constant ? constant : x; }

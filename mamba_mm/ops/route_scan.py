@@ -157,7 +157,8 @@ def route_scan(
         return torch.cat(heads, dim=1)
 
     shape = x.shape
-    height, width = x.shape[2:] if x.dim() == 4 else size
+    # An order of the call walks its tokens as a map of one row.
+    height, width = x.shape[2:] if x.dim() == 4 else size or (1, x.shape[2])
     x, params = x.flatten(2), params.flatten(3)
     delta = None if delta is None else delta.flatten(3)
     if torch.is_autocast_enabled(x.device.type):

@@ -10,7 +10,7 @@ Example:
     [0, 3, 1, 4, 2, 5]
 """
 
-from .dynamic import align_pruned, dynamic_index, kept_order, sorted_order
+from .dynamic import align_pruned, dynamic_index, pruned_table, sorted_order
 from .gather import route_gather, route_merge, route_restore
 from .index import RouteIndex, check_index, index_of
 from .merge import gated_merge, merge_branches, merge_sequences, per_route_gated_merge
@@ -35,12 +35,12 @@ __all__ = [
     "gated_merge",
     "group_permutation",
     "index_of",
-    "kept_order",
     "known_routes",
     "merge_branches",
     "merge_sequences",
     "multi_head",
     "per_route_gated_merge",
+    "pruned_table",
     "register_route",
     "register_route_set",
     "reorder_groups",

@@ -51,7 +51,7 @@ def dynamic_index(routes: RouteSet, order: Tensor, tokens: int) -> RouteIndex:
     return index_of(index, tokens + routes.extra_tokens, tables.reading.visits)
 
 
-def kept_order(keep: Tensor) -> Tensor:
+def pruned_table(keep: Tensor) -> Tensor:
     """Return the kept tokens in ascending order.
 
     Args:
@@ -65,7 +65,7 @@ def kept_order(keep: Tensor) -> Tensor:
     """
     if keep.dim() != 2 or keep.dtype.is_floating_point or keep.dtype.is_complex:
         raise ValueError(
-            f"kept_order: keep has shape {tuple(keep.shape)} and dtype {keep.dtype}, expected "
+            f"pruned_table: keep has shape {tuple(keep.shape)} and dtype {keep.dtype}, expected "
             "(B, T) and bool"
         )
     keep = keep.bool()
@@ -73,7 +73,7 @@ def kept_order(keep: Tensor) -> Tensor:
     least, most = (int(count) for count in counts.aminmax())
     if least != most:
         raise ValueError(
-            f"kept_order: samples keep from {least} to {most} tokens, expected equally many"
+            f"pruned_table: samples keep from {least} to {most} tokens, expected equally many"
         )
     return keep.nonzero()[:, 1].unflatten(0, (len(keep), most))
 
@@ -108,7 +108,7 @@ def align_pruned(delta: Tensor, u: Tensor, order: Tensor) -> tuple[Tensor, Tenso
     Args:
         delta: Step sizes after bias and softplus, (B, D, T).
         u: Input, (B, D, T).
-        order: Kept tokens in ascending order, (B, n), as :func:`kept_order` returns them.
+        order: Kept tokens in ascending order, (B, n), as :func:`pruned_table` returns them.
 
     Returns:
         Step sizes and input of the kept tokens, each (B, D, n).

@@ -39,8 +39,8 @@ def route_gather(x: Tensor, routes: Routes, *, which: str = "read") -> Tensor:
     rows = x[:, None] if x.dim() == 3 else x
     walks = _walks(routes, which)
     if walks is not None:
-        _check_rows(x, len(walks), routes.tokens)
-        return torch.stack([_walk(row, w, routes) for row, w in _paired(rows, walks)], dim=1)
+        _check_rows(x, routes.sequences, routes.tokens)
+        return _Walk.apply(rows, walks, routes.height, routes.width)
     index = _resolve(routes, which, x.shape[-1], x.device)
     _check_rows(x, index.sequences, index.tokens)
     return _Gather.apply(rows, *_parts(index))
@@ -64,8 +64,8 @@ def route_merge(y: Tensor, routes: Routes, tokens: int | None = None) -> Tensor:
     """
     walks = _walks(routes, "write")
     if walks is not None:
-        restored = _unwalked(y, walks, routes)
-        return _sum(row.to(_accumulator(y)) for row in restored).to(y.dtype)
+        _check_sequences(y, routes)
+        return _Unwalk.apply(y, walks, routes.height, routes.width, True)[:, 0]
     index = _resolve(routes, "write", tokens, y.device)
     _check_sequences(y, index)
     return _Scatter.apply(y, *_parts(index), True)[:, 0]
@@ -88,7 +88,8 @@ def route_restore(y: Tensor, routes: Routes, tokens: int | None = None) -> Tenso
     """
     walks = _walks(routes, "write")
     if walks is not None:
-        return torch.stack(_unwalked(y, walks, routes), dim=1)
+        _check_sequences(y, routes)
+        return _Unwalk.apply(y, walks, routes.height, routes.width, False)
     index = _resolve(routes, "write", tokens, y.device)
     _check_sequences(y, index)
     return _Scatter.apply(y, *_parts(index), False)
@@ -125,6 +126,38 @@ class _Scatter(torch.autograd.Function):
         return grad, None, None, None, None, None
 
 
+class _Walk(torch.autograd.Function):
+    """What :class:`_Gather` does for plain walks, by views and flips."""
+
+    @staticmethod
+    def forward(ctx, rows, walks, height, width):
+        ctx.plan = walks, height, width
+        ctx.shared = rows.shape[1] == 1
+        steps = [_walk(row, walk, height, width) for row, walk in _paired(rows, walks)]
+        return torch.stack(steps, dim=1)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return _Unwalk.apply(grad, *ctx.plan, ctx.shared), None, None, None
+
+
+class _Unwalk(torch.autograd.Function):
+    """What :class:`_Scatter` does for plain walks."""
+
+    @staticmethod
+    def forward(ctx, y, walks, height, width, merged):
+        ctx.plan = walks, height, width
+        pairs = zip(y.unbind(1), walks, strict=True)
+        restored = [_unwalk(sequence, walk, height, width) for sequence, walk in pairs]
+        if not merged:
+            return torch.stack(restored, dim=1)
+        return _sum(row.to(_accumulator(y)) for row in restored).to(y.dtype)[:, None]
+
+    @staticmethod
+    def backward(ctx, grad):
+        return _Walk.apply(grad, *ctx.plan), None, None, None, None
+
+
 def _gather(rows: Tensor, index: Tensor, has_pads: bool) -> Tensor:
     steps = [_look_up(row, line, has_pads) for row, line in _paired(rows, index.unbind(-2))]
     return torch.stack(steps, dim=1)
@@ -153,26 +186,19 @@ def _look_up(values: Tensor, index: Tensor, has_holes: bool) -> Tensor:
     return found.masked_fill(index < 0, 0) if has_holes else found
 
 
-def _walk(row: Tensor, walk: str, tables: RouteTables) -> Tensor:
-    """Read tokens (B, C, T) along a plain walk, by views and flips."""
+def _walk(row: Tensor, walk: str, height: int, width: int) -> Tensor:
+    """Read tokens (B, C, H W) along a plain walk."""
     if walk.endswith("col"):
-        row = row.unflatten(-1, (tables.height, tables.width)).transpose(-2, -1).flatten(-2)
+        row = row.unflatten(-1, (height, width)).transpose(-2, -1).flatten(-2)
     return row.flip(-1) if walk.startswith("~") else row
 
 
-def _unwalked(y: Tensor, walks: tuple[str, ...], tables: RouteTables) -> list[Tensor]:
-    """Put sequences of plain walks back in raster order."""
-    _check_sequences(y, tables)
-    return [_unwalk(sequence, w, tables) for sequence, w in zip(y.unbind(1), walks, strict=True)]
-
-
-def _unwalk(sequence: Tensor, walk: str, tables: RouteTables) -> Tensor:
+def _unwalk(sequence: Tensor, walk: str, height: int, width: int) -> Tensor:
+    """Put a sequence of a plain walk back in raster order."""
     if walk.startswith("~"):
         sequence = sequence.flip(-1)
-    if walk.endswith("col"):
-        sequence = sequence.unflatten(-1, (tables.width, tables.height)).transpose(-2, -1)
-        sequence = sequence.flatten(-2)
-    return sequence
+    # The transposed map, walked by its columns, is the map row by row.
+    return _walk(sequence, walk.removeprefix("~"), width, height)
 
 
 def _walks(routes: Routes, which: str) -> tuple[str, ...] | None:

@@ -1,0 +1,162 @@
+"""One pass of a backbone, as a call without arguments that can be timed."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from backbone_zoo import build_backbone
+from torch import Tensor, nn
+
+MODES = ("eval", "train")
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+MEMORY_FORMATS = {
+    "contiguous": torch.contiguous_format,
+    "channels_last": torch.channels_last,
+}
+PROBE_SECONDS = 0.3
+
+
+@dataclass(frozen=True)
+class ImageShape:
+    """A batch of images of one size."""
+
+    height: int
+    width: int
+    batch: int
+
+    @classmethod
+    def parse(cls, text: str) -> ImageShape:
+        """Read ``SIZE``, ``HEIGHTxWIDTH``, and either with ``@BATCH``.
+
+        Raises:
+            ValueError: The text is of another form, or a number is 0.
+        """
+        match = re.fullmatch(r"([1-9]\d*)(?:x([1-9]\d*))?(?:@([1-9]\d*))?", text)
+        if match is None:
+            raise ValueError(
+                f"shape {text!r} is not of the form SIZE or HEIGHTxWIDTH, "
+                "with @BATCH behind it for a batch other than 1; write 224@8 or 800x1280"
+            )
+        height, width, batch = match.groups()
+        return cls(int(height), int(width or height), int(batch or 1))
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of one image."""
+        return self.height * self.width
+
+    def __str__(self) -> str:
+        return f"{self.height}x{self.width}@{self.batch}"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How a backbone runs.
+
+    Attributes:
+        mode: ``"eval"``, a forward pass without gradients, or ``"train"``, a training step.
+        dtype: ``"float32"``, or ``"bfloat16"`` for autocast over float32 weights.
+        device: ``"cpu"`` or ``"cuda"``.
+    """
+
+    mode: str
+    dtype: str
+    device: str
+
+    def autocast(self) -> torch.autocast:
+        """Return the context of the forward pass."""
+        dtype = DTYPES[self.dtype]
+        return torch.autocast(self.device, dtype, enabled=dtype != torch.float32)
+
+    def synchronize(self) -> None:
+        """Wait until the device has done what it was given."""
+        if self.device == "cuda":
+            torch.cuda.synchronize()
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A backbone that is ready to be timed.
+
+    Attributes:
+        memory_format: Of its weights and images, a name of :data:`MEMORY_FORMATS`.
+        run: Makes one pass, and returns when the device has finished it.
+    """
+
+    memory_format: str
+    run: Callable[[], None]
+
+
+def prepare(name: str, shape: ImageShape, setting: Setting, memory_format: str) -> Contender:
+    """Build a backbone and run it until it is warm.
+
+    Args:
+        name: Name of the backbone.
+        shape: Images that it gets.
+        setting: How it runs.
+        memory_format: A name of :data:`MEMORY_FORMATS`, or ``"faster"`` for the one in which
+            a short probe is faster.
+    """
+    if memory_format != "faster":
+        contender = _contender(name, shape, setting, memory_format)
+        contender.run()
+        return contender
+    candidates = [_contender(name, shape, setting, candidate) for candidate in MEMORY_FORMATS]
+    return min(candidates, key=lambda contender: _probe_seconds(contender.run))
+
+
+def _contender(name: str, shape: ImageShape, setting: Setting, memory_format: str) -> Contender:
+    # A model of its own for each format: weights of 1x1 convolutions, once converted, look
+    # the same in both formats and would keep the faster kernels of the other one.
+    layout = MEMORY_FORMATS[memory_format]
+    model = build_backbone(name, shape.height, shape.width)
+    model.to(setting.device, memory_format=layout)
+    model.train(setting.mode == "train")
+    images = torch.randn(shape.batch, 3, shape.height, shape.width, device=setting.device)
+    images = images.contiguous(memory_format=layout)
+    make_run = training_run if setting.mode == "train" else eval_run
+    return Contender(memory_format, make_run(model, images, setting))
+
+
+def eval_run(model: nn.Module, images: Tensor, setting: Setting) -> Callable[[], None]:
+    """Return a call of one forward pass without gradients."""
+
+    def run() -> None:
+        with torch.no_grad(), setting.autocast():
+            model(images)
+        setting.synchronize()
+
+    return run
+
+
+def training_run(model: nn.Module, images: Tensor, setting: Setting) -> Callable[[], None]:
+    """Return a call of one training step: forward, backward, SGD.
+
+    The loss is the sum of the mean squares of the maps, so it reaches every output and
+    costs little. The learning rate is 0: the same work in every step.
+    """
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0, foreach=True)
+
+    def run() -> None:
+        with setting.autocast():
+            loss = sum(output.square().mean() for output in model(images))
+        loss.backward()
+        optimizer.step()
+        # At the end: a model that waits for its turn must not hold gradients.
+        optimizer.zero_grad(set_to_none=True)
+        setting.synchronize()
+
+    return run
+
+
+def _probe_seconds(run: Callable[[], None]) -> float:
+    run()  # warm up
+    start, calls = time.perf_counter(), 0
+    while calls == 0 or time.perf_counter() - start < PROBE_SECONDS:
+        run()
+        calls += 1
+    return (time.perf_counter() - start) / calls
