@@ -22,5 +22,8 @@ STABLE_TORCH_LIBRARY(mamba_mm, m) {
       "Tensor? D, Tensor? delta_bias, int[] walks, Tensor? read, Tensor? project, Tensor? write, SymInt height, "
       "SymInt width, bool delta_softplus, float scale, Tensor checkpoints) -> (Tensor grad_x, Tensor grad_params, "
       "Tensor grad_delta, Tensor grad_A, Tensor grad_delta_weight, Tensor grad_D, Tensor grad_delta_bias)");
+  m.def("bias_gelu(Tensor x, Tensor bias) -> Tensor");
+  m.def("bias_gelu_(Tensor(a!) x, Tensor bias) -> ()");
+  m.def("bias_gelu_bwd(Tensor grad, Tensor x, Tensor bias) -> Tensor");
   m.def("cpu_instruction_set() -> str");
 }

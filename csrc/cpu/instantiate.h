@@ -1,8 +1,11 @@
 // The table of kernels for one vector type.
 #pragma once
 
+#include <type_traits>
+
 #include "backward.h"
 #include "forward.h"
+#include "gelu.h"
 #include "kernels.h"
 #include "route_backward.h"
 #include "route_forward.h"
@@ -41,6 +44,14 @@ void route_backward(const RouteBackward& call, int64_t begin, int64_t end, void*
 }
 
 template <class V>
+constexpr auto gelu() {
+  if constexpr (std::is_same_v<typename V::T, float>)
+    return +[](const GeluCall& call, int64_t begin, int64_t end) { Gelu<V>(call).run(begin, end); };
+  else
+    return nullptr;
+}
+
+template <class V>
 constexpr Kernels kernels(const char* name) {
   return Kernels{name,
                  V::W,
@@ -49,7 +60,8 @@ constexpr Kernels kernels(const char* name) {
                  route_forward_scratch<V>,
                  route_forward<V>,
                  route_backward_scratch<V>,
-                 route_backward<V>};
+                 route_backward<V>,
+                 gelu<V>()};
 }
 
 }  // namespace MAMBA_MM_ISA

@@ -6,6 +6,13 @@
 
 namespace mamba_mm {
 
+// GELU of x plus a bias on rows of so many columns, or with `grad` its gradient by x.
+struct GeluCall {
+  const float *x, *bias, *grad;
+  float* out;
+  int64_t columns;
+};
+
 struct Kernels {
   const char* name;
   // Channels that one forward work item covers.
@@ -21,6 +28,8 @@ struct Kernels {
   // Likewise, work items of batch x blocks of `block` channels.
   int64_t (*route_backward_scratch)(const RouteProblem& in);
   void (*route_backward)(const RouteBackward& call, int64_t begin, int64_t end, void* scratch);
+  // Run rows [begin, end); only in single precision.
+  void (*gelu)(const GeluCall& call, int64_t begin, int64_t end);
 };
 
 extern const Kernels kGenericFloat;

@@ -201,8 +201,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> backward(
   Tensor part_weight =
       make(x, delta_weight.has_value() ? std::vector<int64_t>{p.batch, p.sequences, p.dim, p.rank} : none, compute);
   const std::vector<int64_t> of_channels = {p.batch, p.sequences, p.dim};
-  Tensor part_D = make(x, p.D != nullptr ? of_channels : none, compute);
-  Tensor part_bias = make(x, p.bias != nullptr ? of_channels : none, compute);
+  Tensor part_D = make(x, D.has_value() ? of_channels : none, compute);
+  Tensor part_bias = make(x, delta_bias.has_value() ? of_channels : none, compute);
   call.grad_x = mutable_rows(grad_x);
   call.grad_delta = grad_delta.mutable_data_ptr();
   call.grad_params = part_params.mutable_data_ptr();

@@ -126,6 +126,10 @@ class RouteLanes {
     load_columns(in_.A, channel, in_.states, lanes, A_.get());
     for (int64_t i = 0; i < in_.states * W; ++i) rates_[i] = Math<V>::rate(A_[i]);
     load_columns(in_.weight, channel, in_.rank, lanes, weight_.get());
+    alignas(64) T missing[W];
+    for (int i = 0; i < W; ++i) missing[i] = i < lanes ? 0 : -1;
+    missing_ = V::load(missing);
+    whole_ = lanes == W;
     skip = S::load_lanes(in_.D, channel, 1, lanes);
     bias = S::load_lanes(in_.bias, channel, 1, lanes);
   }
@@ -148,6 +152,10 @@ class RouteLanes {
       Math<V>::template softplus<kCount, kSlopes>(dt, slopes);
     else if constexpr (kSlopes)
       for (int i = 0; i < kCount; ++i) slopes[i] = V::set1(1);
+    // Lanes without a channel must stay finite, whatever the records hold: sums over channels
+    // run over all lanes.
+    if (!whole_)
+      for (int i = 0; i < kCount; ++i) dt[i] = V::select_nonnegative(missing_, dt[i], V::zero());
   }
 
   F skip, bias;
@@ -163,6 +171,8 @@ class RouteLanes {
 
   const RouteProblem& in_;
   Buffer<T> A_, rates_, weight_, rows_;
+  F missing_;  // negative in lanes without a channel
+  bool whole_ = true;
 };
 
 // The delta of some steps where it is given whole, as [step][W].

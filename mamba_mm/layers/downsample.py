@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .conv import channels_last_conv
 from .linear import Linear2d
 from .norm import NORMS
 
@@ -53,7 +54,7 @@ class ConvDownsample(nn.Sequential):
 
     def __init__(self, in_channels: int, out_channels: int, norm: str = "ln") -> None:
         layers = OrderedDict()
-        layers["1"] = nn.Conv2d(in_channels, out_channels, kernel_size=3, stride=2, padding=1)
+        layers["1"] = channels_last_conv(in_channels, out_channels, 3, stride=2, padding=1)
         layers["3"] = NORMS[norm](out_channels)
         super().__init__(layers)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from mamba_mm.ops import linear_gelu
 
 from .linear import Linear2d
 
@@ -23,4 +24,5 @@ class Mlp2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, channels, H, W) to the same shape."""
-        return self.fc2(F.gelu(self.fc1(x)))
+        hidden = linear_gelu(x.permute(0, 2, 3, 1), self.fc1.weight, self.fc1.bias)
+        return self.fc2(hidden.permute(0, 3, 1, 2))

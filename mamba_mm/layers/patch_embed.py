@@ -9,6 +9,7 @@ from collections import OrderedDict
 
 from torch import nn
 
+from .conv import channels_last_conv
 from .norm import NORMS
 
 
@@ -26,7 +27,7 @@ class PatchEmbedV1(nn.Sequential):
 
     def __init__(self, in_channels: int, channels: int, norm: str = "ln") -> None:
         layers = OrderedDict()
-        layers["0"] = nn.Conv2d(in_channels, channels, kernel_size=4, stride=4)
+        layers["0"] = channels_last_conv(in_channels, channels, 4, stride=4)
         layers["2"] = NORMS[norm](channels)
         super().__init__(layers)
 
@@ -40,10 +41,10 @@ class PatchEmbedV2(nn.Sequential):
     def __init__(self, in_channels: int, channels: int, norm: str = "ln") -> None:
         half = channels // 2
         layers = OrderedDict()
-        layers["0"] = nn.Conv2d(in_channels, half, kernel_size=3, stride=2, padding=1)
+        layers["0"] = channels_last_conv(in_channels, half, 3, stride=2, padding=1)
         layers["2"] = NORMS[norm](half)
         layers["4"] = nn.GELU()
-        layers["5"] = nn.Conv2d(half, channels, kernel_size=3, stride=2, padding=1)
+        layers["5"] = channels_last_conv(half, channels, 3, stride=2, padding=1)
         layers["7"] = NORMS[norm](channels)
         super().__init__(layers)
 

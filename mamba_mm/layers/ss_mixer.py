@@ -21,6 +21,10 @@ ACTIVATIONS = {"silu": F.silu, "gelu": F.gelu}
 # The range in which the step sizes softplus(dt bias) start: Mamba, arXiv 2312.00752, section 3.6.
 DT_MIN, DT_MAX, DT_FLOOR = 1e-3, 1e-1, 1e-4
 
+# From this rank on it pays to lay the projections of a map out route by route: a walk then
+# touches no memory of the others'.
+REGROUP_RANK = 8
+
 
 class SSMixer2D(nn.Module):
     r"""Two-dimensional selective scan (SS2D: VMamba, arXiv 2401.10166, section 4.2).
@@ -189,7 +193,10 @@ class SSMixer2D(nn.Module):
             for (start, stop), (first, last) in self._heads()
         ]
         params = parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
-        return params.unflatten(-1, (self.routes.num_groups, -1)).permute(0, 3, 4, 1, 2)
+        params = params.unflatten(-1, (self.routes.num_groups, -1)).permute(0, 3, 1, 2, 4)
+        if self.split_sizes[0] >= REGROUP_RANK:
+            params = params.contiguous()
+        return params.permute(0, 1, 4, 2, 3)
 
     def _heads(self) -> list[tuple[tuple[int, int], tuple[int, int]]]:
         """List the channels (start, stop) of every head, and its parameter groups likewise."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from .checks import check_float
@@ -20,6 +22,7 @@ def check_route_arguments(
     routes: RouteSet,
     size: tuple[int, int] | None,
     index: RouteIndex | None,
+    gates: Any,
 ) -> None:
     """Check rank, size, dtype and device of the arguments of ``route_scan``.
 
@@ -36,14 +39,16 @@ def check_route_arguments(
             raise ValueError(
                 f"route_scan: {name} is on {t.device}, expected {x.device}, the device of x"
             )
-    _check_routes(routes, index, codes)
+    _check_routes(routes, index, codes, gates)
     tokens = _check_map(x, routes, size, index)
     if (delta is None) == (delta_weight is None):
         raise ValueError("route_scan: expected one of delta and delta_weight, not both or neither")
     _check_parameters(given, routes, tokens)
 
 
-def _check_routes(routes: RouteSet, index: RouteIndex | None, codes: Tensor | None) -> None:
+def _check_routes(
+    routes: RouteSet, index: RouteIndex | None, codes: Tensor | None, gates: Any
+) -> None:
     if routes.num_branches > 1:
         raise ValueError(
             f"route_scan: the routes walk {routes.num_branches} maps, and this is one; scan "
@@ -55,6 +60,9 @@ def _check_routes(routes: RouteSet, index: RouteIndex | None, codes: Tensor | No
     if (routes.codes is not None) != (codes is not None):
         problem = "needs codes, (5, N)" if routes.codes else "takes no codes"
         raise ValueError(f"route_scan: a set with codes={routes.codes!r} {problem}")
+    if (routes.merge == "per_route_gated") != (gates is not None):
+        problem = "needs gates" if gates is None else "takes no gates"
+        raise ValueError(f"route_scan: a set with merge={routes.merge!r} {problem}")
 
 
 def _check_map(x: Tensor, routes: RouteSet, size, index: RouteIndex | None) -> tuple[int, ...]:
@@ -130,7 +138,7 @@ def _head_channels(slices: tuple[tuple[int, int], ...], dim: int) -> int:
     """Return the channels of a head; the heads must share the channels equally."""
     heads = sorted(set(slices))
     width = heads[0][1] - heads[0][0]
-    if heads != [(start, start + width) for start in range(0, dim, width)]:
+    if dim % width or heads != [(start, start + width) for start in range(0, dim, width)]:
         raise ValueError(
             f"route_scan: the channel slices {heads} do not cut D = {dim} channels into equal heads"
         )

@@ -124,7 +124,7 @@ def route_scan(
             f"{', '.join(DELTA_PROJECTIONS)}"
         )
     check_route_arguments(
-        x, params, A, D, delta_bias, delta_weight, delta, codes, routes, size, index
+        x, params, A, D, delta_bias, delta_weight, delta, codes, routes, size, index, gates
     )
     name = choose_backend(backend, x.device.type)
     fused = _choose_fused(fused, name, routes)

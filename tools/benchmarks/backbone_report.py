@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import platform
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import date
@@ -12,10 +11,9 @@ from pathlib import Path
 import torch
 from backbone_measure import Measurement
 from backbone_runs import ImageShape, Setting
+from processor import processor_name
 
 from mamba_mm.ops.backends import choose_backend
-
-CPU_DESCRIPTION = Path("/proc/cpuinfo")
 
 
 @dataclass(frozen=True)
@@ -57,12 +55,7 @@ def _scan(device: str) -> str:
 def _device_name(device: str) -> str:
     if device == "cuda":
         return torch.cuda.get_device_name()
-    if CPU_DESCRIPTION.exists():
-        for line in CPU_DESCRIPTION.read_text().splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() == "model name":
-                return value.strip()
-    return platform.processor() or platform.machine()
+    return processor_name()
 
 
 def print_measurements(

@@ -12,13 +12,14 @@ this machine was just measured to do at best. Run it on an idle machine.
 from __future__ import annotations
 
 import argparse
-import os
 from dataclasses import dataclass
 from functools import partial
 
 import torch
-from interleaved import Timing, keep_freed_memory, ratio, time_interleaved
-from machine_limits import MachineLimits, measure_limits
+from interleaved import time_interleaved
+from machine_limits import MachineLimits
+from scan_options import add_options, set_up
+from scan_report import Floor, print_share, print_table
 from torch_scans import associative_recurrence, materialised_scan, odd_even_recurrence
 
 from mamba_mm.ops import selective_scan, selective_scan_ref
@@ -45,20 +46,6 @@ SHAPES = {
     "vim": Shape(1, 384, 197, 16, 1),  # one direction of Vim-T at 224 x 224
     "long": Shape(2, 384, 3136, 16, 1),
 }
-
-
-@dataclass(frozen=True)
-class Floor:
-    """Seconds that a pass needs at least, by what limits it."""
-
-    arithmetic: float
-    exponentials: float
-    memory: float
-
-    @property
-    def seconds(self) -> float:
-        """The largest of the three: the pass cannot be faster."""
-        return max(self.arithmetic, self.exponentials, self.memory)
 
 
 def forward_floor(shape: Shape, limits: MachineLimits) -> Floor:
@@ -147,27 +134,6 @@ def error_against_float64(arguments) -> float:
     return ((y - exact).abs().max() / exact.abs().max()).item()
 
 
-def print_table(title: str, timings: dict[str, Timing]) -> None:
-    """Print one line per contender, ours first."""
-    print(f"\n{title}")
-    print(f"  {'':18} {'median ms':>10} {'best ms':>10} {'spread':>7} {'x ours':>8} {'turns':>5}")
-    ours = timings["ours"]
-    for name, timing in timings.items():
-        print(
-            f"  {name:18} {timing.median * 1e3:10.3f} {timing.best * 1e3:10.3f} "
-            f"{timing.spread:7.0%} {ratio(timing, ours):8.1f} {len(timing.seconds):5}"
-        )
-
-
-def print_share(name: str, floor: Floor, timing: Timing) -> None:
-    """Print how close a pass of ours comes to this machine's limits."""
-    limits = ", ".join(f"{limit} {seconds * 1e3:.3f} ms" for limit, seconds in vars(floor).items())
-    print(
-        f"  {name}: {floor.seconds / timing.median:.0%} of the floor at the median, "
-        f"{floor.seconds / timing.best:.0%} at best ({limits})"
-    )
-
-
 def run_shape(name: str, shape: Shape, limits: MachineLimits, rounds: int, budget: float) -> None:
     """Print all tables of one shape."""
     arguments = make_arguments(shape)
@@ -191,27 +157,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES))
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--rounds", type=int, default=41, help="turns of each contender at most")
-    parser.add_argument("--budget", type=float, default=8, help="seconds per contender and table")
-    parser.add_argument("--isa", choices=("avx512", "avx2", "generic"), help="force the kernels")
-    parser.add_argument(
-        "--fresh", action="store_true", help="let outputs be fresh memory: times page faults too"
-    )
+    add_options(parser)
     options = parser.parse_args()
-    if not options.fresh:
-        keep_freed_memory()
-    if options.isa:
-        os.environ["MAMBA_MM_ISA"] = options.isa
-    torch.set_num_threads(options.threads)
-    limits = measure_limits(options.threads)
-    print(
-        f"torch {torch.__version__}, {options.threads} threads, "
-        f"{torch.ops.mamba_mm.cpu_instruction_set()} kernels, "
-        f"{'fresh' if options.fresh else 'recycled'} memory\n"
-        f"measured here: {limits.fma / 1e9:.0f} G multiply-adds/s, "
-        f"{limits.exp / 1e9:.1f} G exponentials/s, {limits.bandwidth / 1e9:.0f} GB/s"
-    )
+    limits = set_up(options)
     for name in options.shapes:
         run_shape(name, SHAPES[name], limits, options.rounds, options.budget)
 

@@ -131,8 +131,8 @@ def multi_head(heads: Sequence[RouteSet | str], channels: int) -> RouteSet:
         raise ValueError(
             f"multi_head: {channels} channels for {len(sets)} heads; expected a multiple"
         )
-    common = [dataclasses.replace(s, routes=sets[0].routes, param_group=None) for s in sets]
-    if any(s.join or s.num_branches > 1 or s.channel_slices for s in sets) or len(set(common)) > 1:
+    mixed = any(s.join or s.num_branches > 1 or s.channel_slices for s in sets)
+    if mixed or len({_without_routes(s, sets[0]) for s in sets}) > 1:
         raise ValueError(
             "multi_head: expected heads without join, branches and channel_slices that differ "
             "in routes and param_group only"
@@ -150,6 +150,11 @@ def multi_head(heads: Sequence[RouteSet | str], channels: int) -> RouteSet:
         param_group=groups,
         channel_slices=slices,
     )
+
+
+def _without_routes(value: RouteSet, like: RouteSet) -> RouteSet:
+    """Return the set with the routes of another, to compare everything else."""
+    return dataclasses.replace(value, routes=like.routes, branch=None, param_group=None)
 
 
 def _preset(name: str) -> RouteSet | LayerSets:

@@ -75,12 +75,16 @@ class RouteSet:
     """Name of each sequence's walk where all are ``"row"``, ``"col"`` or one of these reversed,
     which need no table at any size; else ``None``."""
 
+    # Made once: under torch.compile no set can be made.
+    _heads: tuple[Head, ...] = field(init=False, repr=False, compare=False)
+
     def __post_init__(self) -> None:
         self._normalise()
         self._check_choices()
         self._check_lengths()
         self._check_combinations()
         object.__setattr__(self, "plain_walks", self._plain_walks())
+        object.__setattr__(self, "_heads", self._make_heads())
         object.__setattr__(self, "key", json.dumps(self.to_dict(), sort_keys=True))
 
     @classmethod
@@ -178,18 +182,14 @@ class RouteSet:
         slices = self.channel_slices and [self.channel_slices[k] for k in own]
         return dataclasses.replace(subset, channel_slices=slices)
 
-    def heads(self) -> tuple[tuple[tuple[int, int], RouteSet, tuple[int, ...]], ...]:
+    def heads(self) -> tuple[Head, ...]:
         """Return the sequences that share a channel slice as sets of their own.
 
         Returns:
             For each slice, in order of its first channel: (start, stop), the set without
             slices, and the rows of this set's stack that the set numbers 0, 1, ...
         """
-        heads = []
-        for channels in sorted(set(self.channel_slices or ())):
-            own = [k for k, c in enumerate(self.channel_slices) if c == channels]
-            heads.append((channels, *self._subset(own)))
-        return tuple(heads)
+        return self._heads
 
     def _subset(self, own: Sequence[int]) -> tuple[RouteSet, tuple[int, ...]]:
         """Return some sequences as a set on branch 0, and the groups that it numbers anew."""
@@ -245,6 +245,13 @@ class RouteSet:
             object.__setattr__(self, "param_group", tuple(range(self.num_sequences)))
         object.__setattr__(self, "threshold", float(self.threshold))
         object.__setattr__(self, "dynamic", bool(self.dynamic))
+
+    def _make_heads(self) -> tuple[Head, ...]:
+        heads = []
+        for channels in sorted(set(self.channel_slices or ())):
+            own = [k for k, c in enumerate(self.channel_slices) if c == channels]
+            heads.append((channels, *self._subset(own)))
+        return tuple(heads)
 
     def _plain_walks(self) -> tuple[str, ...] | None:
         names = tuple(self.describe(k) for k in range(self.num_sequences))
@@ -343,6 +350,9 @@ class RouteSet:
             yield f"threshold belongs to merge='gated', but merge is {self.merge!r}"
         if self.merge == "gated" and self.num_sequences < 2:
             yield "merge='gated' compares sequences; expected at least two"
+
+
+Head = tuple[tuple[int, int], RouteSet, tuple[int, ...]]
 
 
 def _integers(values: Iterable[Any]) -> tuple[int, ...]:
