@@ -5,7 +5,59 @@ a config of any toolbox writes ``type='mamba_mm.VMamba'`` and needs no ``custom_
 MMEngine hides import errors of this file: keep it free of everything but MMEngine.
 """
 
+import importlib
+import importlib.util
+
+from mmengine.registry import DATASETS as MMENGINE_DATASETS
+from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import Registry
 
 MODELS = Registry("model", parent=MMENGINE_MODELS, scope="mamba_mm", locations=["mamba_mm.models"])
+DATASETS = Registry(
+    "dataset", parent=MMENGINE_DATASETS, scope="mamba_mm", locations=["mamba_mm.datasets"]
+)
+METRICS = Registry(
+    "metric", parent=MMENGINE_METRICS, scope="mamba_mm", locations=["mamba_mm.evaluation"]
+)
+
+
+def register_on_demand(registry: Registry, name: str, module: str, toolbox: str) -> None:
+    """Register a class of a module that is imported only when the class is built.
+
+    So a class can derive from one of a toolbox, and those who have another toolbox, or none, do
+    not notice.
+
+    Args:
+        registry: Where to register it.
+        name: Name of the class.
+        module: The module that defines it.
+        toolbox: The toolbox that the module imports, such as ``"mmseg"``.
+    """
+
+    def build(**settings):
+        require_toolbox(toolbox, f"mamba_mm.{name}")
+        return getattr(importlib.import_module(module), name)(**settings)
+
+    build.__name__ = build.__qualname__ = name
+    build.__doc__ = f"Build a ``{module}.{name}``."
+    registry.register_module(name=name, module=build)
+
+
+def require_toolbox(toolbox: str, user: str) -> None:
+    """Stop with an explanation where a toolbox is missing.
+
+    Args:
+        toolbox: The name it is imported by.
+        user: What needs it.
+
+    Raises:
+        ImportError: The toolbox is not installed.
+    """
+    if importlib.util.find_spec(toolbox) is None:
+        from mamba_mm.apis.toolbox_scripts import TOOLBOXES
+
+        known = TOOLBOXES[toolbox]
+        raise ImportError(
+            f"{user} needs {known.title}, which is not installed: {known.install}", name=toolbox
+        )

@@ -99,6 +99,9 @@ install_mmpose() {
   pip install -c "$pins" --no-deps mmpose
 }
 
+# The metrics and the file formats of medical segmentation.
+install_medical() { pip install -c "$pins" monai h5py; }
+
 # Two distributions share the cv2 folder. The headless one goes in last, because the
 # other needs libGL, which a server does not have.
 settle_opencv() {
@@ -119,6 +122,7 @@ once torch "$(pin torch) $(pin torchvision)" install_torch
 once mmcv "$(pin onedl-mmcv) $(pin torch)" install_mmcv
 once toolboxes "$pins_key" install_toolboxes
 once mmpose "$pins_key" install_mmpose
+once medical "$pins_key" install_medical
 once opencv "$pins_key" settle_opencv
 once test-tools "$pins_key" install_test_tools
 compgen -G "$root/mamba_mm/_C*.so" >/dev/null || rm -f "$stamps/project" # removed by hand

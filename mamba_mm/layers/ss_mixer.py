@@ -15,11 +15,9 @@ from mamba_mm.ops.routes import NUM_CODES, RouteSet, route_set
 
 from .linear import Linear2d
 from .norm import NORMS
+from .scan_init import init_decay_rates, init_step_size_bias, init_step_size_weight
 
 ACTIVATIONS = {"silu": F.silu, "gelu": F.gelu}
-
-# The range in which the step sizes softplus(dt bias) start: Mamba, arXiv 2312.00752, section 3.6.
-DT_MIN, DT_MAX, DT_FLOOR = 1e-3, 1e-1, 1e-4
 
 # From this rank on it pays to lay the projections of a map out route by route: a walk then
 # touches no memory of the others'.
@@ -121,22 +119,14 @@ class SSMixer2D(nn.Module):
     def init_scan(self) -> None:
         """Initialise the parameters of the scan.
 
-        ``x_proj_weight`` like ``nn.Linear``; the step sizes log-uniform in [1e-3, 1e-1] with
-        a projection uniform in +-R^-0.5; A real, -1 ... -N for the N states; D one
-        (Mamba, arXiv 2312.00752, section 3.6). Step codes start small, as PlainMamba's do.
+        ``x_proj_weight`` like ``nn.Linear``, step sizes and A as Mamba's, D one (arXiv
+        2312.00752, section 3.6). Step codes start small, as PlainMamba's do.
         """
-        rank, d_state, _ = self.split_sizes
         inner = self.x_proj_weight.shape[-1]
         nn.init.uniform_(self.x_proj_weight, -(inner**-0.5), inner**-0.5)
-        nn.init.uniform_(self.dt_projs_weight, -(rank**-0.5), rank**-0.5)
-
-        log_dt = torch.empty_like(self.dt_projs_bias).uniform_(math.log(DT_MIN), math.log(DT_MAX))
-        dt = log_dt.exp().clamp(min=DT_FLOOR)
-        inverse_softplus = dt + torch.log(-torch.expm1(-dt))
-        self.dt_projs_bias.copy_(inverse_softplus)
-
-        states = torch.arange(1, d_state + 1, device=self.A_logs.device)
-        self.A_logs.copy_(states.log().expand_as(self.A_logs))
+        init_step_size_weight(self.dt_projs_weight)
+        init_step_size_bias(self.dt_projs_bias)
+        init_decay_rates(self.A_logs)
         nn.init.ones_(self.Ds)
         if self.step_codes is not None:
             nn.init.trunc_normal_(self.step_codes, std=0.02)

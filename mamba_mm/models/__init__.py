@@ -1,5 +1,31 @@
 """What a config can name. Importing it needs MMEngine and no toolbox."""
 
-from .backbones import VMAMBA_ARCHS, VMamba, VMambaArch
+from . import losses
+from .backbones import (
+    VIM_ARCHS,
+    VMAMBA_ARCHS,
+    VMUNET_ARCHS,
+    VimArch,
+    VisionMamba,
+    VMamba,
+    VMambaArch,
+    VMUNetArch,
+    VMUNetEncoder,
+)
+from .decode_heads import VMUNetDecoder
+from .necks import SimpleFeaturePyramid
 
-__all__ = ["VMAMBA_ARCHS", "VMamba", "VMambaArch"]
+__all__ = [
+    "VIM_ARCHS",
+    "VMAMBA_ARCHS",
+    "VMUNET_ARCHS",
+    "SimpleFeaturePyramid",
+    "VMUNetArch",
+    "VMUNetDecoder",
+    "VMUNetEncoder",
+    "VMamba",
+    "VMambaArch",
+    "VimArch",
+    "VisionMamba",
+    "losses",
+]

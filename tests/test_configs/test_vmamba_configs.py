@@ -131,7 +131,8 @@ def mmpretrain_scope():
 
 
 def test_every_preset_has_a_classifier_config():
-    names = {f"vmamba-{arch.replace('_', '-')}" for arch in VMAMBA_ARCHS if arch != "nano"}
+    released = set(VMAMBA_ARCHS) - {"nano", "vmunet_encoder"}
+    names = {f"vmamba-{arch.replace('_', '-')}" for arch in released}
     assert {stem(path) for path in CLASSIFIERS} == names
 
 

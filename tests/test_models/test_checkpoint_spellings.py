@@ -133,7 +133,7 @@ GOLDEN = {
 }
 
 
-@pytest.mark.parametrize("name", RELEASED)
+@pytest.mark.parametrize("name", GOLDEN)
 def test_classifier_sizes_are_the_official_ones(name):
     with torch.device("meta"):
         state = classifier(VMamba(name), classes=1000)

@@ -21,6 +21,7 @@ OFFICIAL_SIZES = {
     "tiny_s1l8": (29_478_528, 29_481_408, 276),
     "small_s1l20": (48_242_304, 48_245_184, 492),
     "base_s1l20": (85_587_456, 85_591_296, 492),
+    "vmunet_encoder": (13_752_480, 13_755_360, 121),
 }
 SMALL_V0 = {"base": "v0_tiny", "dims": 16, "depths": (1, 1, 1, 1), "d_state": 2}
 SMALL = ["nano", SMALL_V0]
@@ -451,3 +452,61 @@ def test_pretrained_init_cfg_with_other_fields_is_refused(extra):
     model = VMamba("nano", init_cfg={"type": "Pretrained", **extra})
     with pytest.raises(ValueError, match="takes checkpoint and, optionally, prefix"):
         model.init_weights()
+
+
+# --- taps -------------------------------------------------------------------------------
+
+
+def test_taps_at_the_inputs_of_stages():
+    """Index i is what the embedding or the downsampling before stage i returns."""
+    (plain, tapped) = (
+        randomised("nano", **options).eval()
+        for options in (
+            {},
+            {"taps": "stage_input", "output_norms": False, "out_indices": (0, 2, 4)},
+        )
+    )
+    tapped.load_state_dict(
+        {key: value for key, value in plain.state_dict().items() if "outnorm" not in key}
+    )
+    assert tapped.out_channels == (32, 128, 256)
+    image = torch.randn(1, 3, 37, 53)
+    maps = [plain.patch_embed(image)]
+    for stage in plain.layers:
+        x = stage.blocks(maps[-1])
+        maps.append(x if stage.downsample is None else stage.downsample(x))
+    for i, m in zip((0, 2, 4), tapped(image), strict=True):
+        torch.testing.assert_close(m, maps[i])
+        assert m.is_contiguous()
+
+
+@pytest.mark.parametrize("indices", [(0,), (0, 1, 2), (4,)])
+def test_stages_behind_the_last_tap_do_not_train(indices):
+    model = VMamba("nano", taps="stage_input", output_norms=False, out_indices=indices)
+    sum(m.square().sum() for m in model(torch.randn(1, 3, 32, 32))).backward()
+    for name, parameter in model.named_parameters():
+        assert (parameter.grad is not None) == parameter.requires_grad, name
+    for i, stage in enumerate(model.layers):
+        assert all(p.requires_grad == (i < indices[-1]) for p in stage.parameters())
+
+
+def test_output_norms_can_be_left_out():
+    model = VMamba("nano", output_norms=False, frozen_stages=2)
+    assert not any("outnorm" in name for name in model.state_dict())
+    assert len(model(torch.randn(1, 3, 32, 32))) == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"taps": "input"}, "unknown taps 'input'; known: stage_output, stage_input"),
+        ({"taps": "stage_input"}, "pass output_norms=False"),
+        (
+            {"taps": "stage_input", "output_norms": False, "out_indices": (5,)},
+            "out_indices .* from 0 to 4",
+        ),
+    ],
+)
+def test_bad_taps_are_explained(options, message):
+    with pytest.raises(ValueError, match=message):
+        VMamba("nano", **options)

@@ -231,7 +231,7 @@ def test_other_content_is_not_overwritten_without_force(tmp_path):
     assert write_shapes_coco(folder, SMALL, force=True, report=silent)
     assert not (folder / "thesis.tex").exists()
     other = ShapesConfig(train_images=1, val_images=1, height=64, width=64)
-    with pytest.raises(FileExistsError, match="drawn with other arguments"):
+    with pytest.raises(FileExistsError, match="made with other arguments"):
         write_shapes_coco(folder, other, report=silent)
 
 
@@ -242,7 +242,7 @@ def test_an_interrupted_call_leaves_nothing_half_written(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(coco_module, "_write_image", interrupted)
+        patch.setattr(coco_module, "write_image", interrupted)
         with pytest.raises(KeyboardInterrupt):
             write_shapes_coco(folder, SMALL, report=silent)
     assert list(tmp_path.iterdir()) == []

@@ -23,6 +23,14 @@ def parse_args() -> argparse.Namespace:
         "(default: model or state_dict)",
     )
     parser.add_argument(
+        "--img-size",
+        nargs=2,
+        type=int,
+        metavar=("H", "W"),
+        help="image size that the file was trained with, where its position embedding does not "
+        "tell its grid (Vim at other sizes than 224 x 224)",
+    )
+    parser.add_argument(
         "--drop-head",
         action="store_true",
         help="write the backbone alone, for instance of a file with other classes",
@@ -45,6 +53,7 @@ def main() -> int:
             args.destination,
             arch=args.arch,
             key=args.key,
+            img_size=args.img_size,
             drop_head=args.drop_head,
             force=args.force,
             trusted=args.unsafe_load,

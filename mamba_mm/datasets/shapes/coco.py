@@ -15,8 +15,6 @@ holes, so a part with a hole is cut through the hole into several polygons.
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,6 +22,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ..drawn_folder import draw_folder, to_json, write_image
 from .outlines import CATEGORIES
 from .scene import OVERSAMPLING, PlacedShape, Scene, draw_scene
 
@@ -85,8 +84,7 @@ def write_shapes_coco(
 ) -> bool:
     """Draw the set into ``folder``.
 
-    The files are drawn into ``FOLDER.partial`` and renamed when all of them are there,
-    so ``folder`` is either absent, what it was, or complete.
+    ``folder`` ends up absent, what it was, or complete.
 
     Args:
         folder: Where the set goes.
@@ -100,41 +98,16 @@ def write_shapes_coco(
     Raises:
         FileExistsError: ``folder`` holds something else and ``force`` is not set.
     """
-    folder = Path(folder)
-    stamp = {"drawing_version": DRAWING_VERSION, **asdict(config)}
-    if not force:
-        if _stamp_of(folder) == stamp:
-            report(f"{folder}: complete, nothing to draw")
-            return False
-        _refuse_to_overwrite(folder)
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
+
+    def draw(partial: Path) -> None:
         for split in SPLITS:
             _write_split(partial, split, config, report)
-        (partial / STAMP).write_text(_to_json(stamp))
-        if folder.exists():
-            shutil.rmtree(folder)
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    report(f"{folder}: {config.train_images} images to train on, {config.val_images} held out")
-    return True
 
-
-def _stamp_of(folder: Path) -> dict | None:
-    stamp = folder / STAMP
-    return json.loads(stamp.read_text()) if stamp.is_file() else None
-
-
-def _refuse_to_overwrite(folder: Path) -> None:
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    found = _stamp_of(folder)
-    content = f"shapes drawn with other arguments ({found})" if found else "other files"
-    raise FileExistsError(
-        f"{folder} holds {content}; name another folder, or pass --force (force=True) to replace it"
-    )
+    stamp = {"drawing_version": DRAWING_VERSION, **asdict(config)}
+    drawn = draw_folder(folder, STAMP, stamp, draw, force=force, report=report)
+    if drawn:
+        report(f"{folder}: {config.train_images} images to train on, {config.val_images} held out")
+    return drawn
 
 
 def _write_split(
@@ -152,7 +125,7 @@ def _write_split(
         scene = draw_scene(rng, config.height, config.width)
         image_id = index + 1
         file_name = f"{image_id:012d}.png"
-        _write_image(image_folder / file_name, scene.image)
+        write_image(image_folder / file_name, scene.image)
         images.append(
             dict(id=image_id, file_name=file_name, height=config.height, width=config.width)
         )
@@ -171,16 +144,7 @@ def _write_split(
     )
     path = root / "annotations" / f"instances_{split}.json"
     path.parent.mkdir(exist_ok=True)
-    path.write_text(_to_json(content))
-
-
-def _write_image(path: Path, image: np.ndarray) -> None:
-    if not cv2.imwrite(str(path), image, [cv2.IMWRITE_PNG_COMPRESSION, 3]):
-        raise OSError(f"could not write {path}: is the disk full, or the folder read-only?")
-
-
-def _to_json(content: dict) -> str:
-    return json.dumps(content, separators=(",", ":")) + "\n"
+    path.write_text(to_json(content))
 
 
 def coco_categories() -> list[dict]:

@@ -1,5 +1,17 @@
 """Backbones: from an image to a tuple of maps."""
 
+from .vim import VIM_ARCHS, VimArch, VisionMamba
+from .vm_unet import VMUNET_ARCHS, VMUNetArch, VMUNetEncoder
 from .vmamba import VMAMBA_ARCHS, VMamba, VMambaArch
 
-__all__ = ["VMAMBA_ARCHS", "VMamba", "VMambaArch"]
+__all__ = [
+    "VIM_ARCHS",
+    "VMAMBA_ARCHS",
+    "VMUNET_ARCHS",
+    "VMUNetArch",
+    "VMUNetEncoder",
+    "VMamba",
+    "VMambaArch",
+    "VimArch",
+    "VisionMamba",
+]

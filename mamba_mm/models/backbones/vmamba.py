@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 from mmengine.model import BaseModule
-from mmengine.model.weight_init import PretrainedInit
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -23,6 +22,7 @@ from mamba_mm.layers import (
     SSMixer2D,
     VSSBlock,
 )
+from mamba_mm.models.strict_init import StrictInit
 from mamba_mm.ops.routes import RouteSet, route_sets
 from mamba_mm.registry import MODELS
 
@@ -140,10 +140,13 @@ VMAMBA_ARCHS: dict[str, VMambaArch] = {
     "tiny_s1l8": VMambaArch(96, (2, 2, 8, 2), drop_path_rate=0.2),
     "small_s1l20": VMambaArch(96, (2, 2, 20, 2), drop_path_rate=0.3),
     "base_s1l20": VMambaArch(128, (2, 2, 20, 2), drop_path_rate=0.5),
+    "vmunet_encoder": _v0(96, (2, 2, 2, 2), 0.2),
     "nano": VMambaArch(32, (1, 1, 2, 1)),
 }
-"""The nine released models (s and l: the ratio of the scan and the depth of stage 3), and
-``nano``, our own, for tests and demos on a CPU."""
+"""The nine released models (s and l: the ratio of the scan and the depth of stage 3), the
+encoder of VM-UNet, and ``nano``, our own, for tests and demos on a CPU."""
+
+TAPS = ("stage_output", "stage_input")
 
 
 class VSSStage(nn.Module):
@@ -161,13 +164,13 @@ class VSSStage(nn.Module):
 
 
 @MODELS.register_module()
-class VMamba(BaseModule):
+class VMamba(StrictInit, BaseModule):
     """VMamba as a backbone of any OpenMMLab toolbox.
 
     The output is a tuple of contiguous NCHW maps at strides 4, 8, 16 and 32, taken before
-    each stage's downsampling and normed by ``outnorm{i}``. Images need not be a multiple of
-    anything; they must hold one patch of 4x4 pixels. Odd sizes are rounded up from stage
-    to stage, the v1 patch embedding alone rounds down.
+    each stage's downsampling and normed by ``outnorm{i}``; ``taps`` takes them elsewhere.
+    Images need not be a multiple of anything; they must hold one patch of 4x4 pixels. Odd
+    sizes are rounded up from stage to stage, the v1 patch embedding alone rounds down.
 
     Stages deeper than ``max(out_indices)`` are built, so that every checkpoint of the
     architecture fits strictly, but they neither run nor train. (MMDetection's Swin runs
@@ -189,6 +192,11 @@ class VMamba(BaseModule):
             which costs time and saves memory. Results and gradients are the same.
         drop_path_rate: Stochastic depth of the last block, growing linearly from 0 at the
             first. ``None`` takes that of ``arch``: for a preset the ImageNet recipe's.
+        taps: Where the maps are taken. ``"stage_output"``: index i is the output of stage i.
+            ``"stage_input"``, for U-Nets: index i is the input of stage i, and one index more
+            is the output of the last stage.
+        output_norms: Whether every returned map is normed. Inputs of stages have no norms:
+            ``taps="stage_input"`` needs ``False``.
         init_cfg: As in MMEngine. ``Pretrained`` goes through the strict loader of this
             package, which raises where MMEngine's would leave the model random; it accepts
             the fields ``checkpoint`` and ``prefix``.
@@ -203,6 +211,8 @@ class VMamba(BaseModule):
         [(1, 32, 16, 24), (1, 64, 8, 12), (1, 128, 4, 6), (1, 256, 2, 3)]
     """
 
+    archs: Mapping[str, VMambaArch] = VMAMBA_ARCHS
+
     def __init__(
         self,
         arch: str | Mapping = "tiny_s1l8",
@@ -212,12 +222,16 @@ class VMamba(BaseModule):
         norm_eval: bool = False,
         with_cp: bool = False,
         drop_path_rate: float | None = None,
+        taps: str = "stage_output",
+        output_norms: bool = True,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
-        self.arch_settings = _resolve_arch(arch, drop_path_rate)
+        self.arch_settings = resolve_arch(arch, drop_path_rate, self.archs)
         self.in_channels = in_channels
-        self.out_indices = _check_out_indices(out_indices, self.num_stages)
+        self.taps = _check_taps(taps, output_norms)
+        self.output_norms = output_norms
+        self.out_indices = _check_out_indices(out_indices, len(self.tap_channels))
         self.frozen_stages = _check_frozen_stages(frozen_stages, self.num_stages)
         self.norm_eval = norm_eval
         self.with_cp = with_cp
@@ -225,9 +239,9 @@ class VMamba(BaseModule):
         dims, norm = self.arch_settings.dims, self.arch_settings.norm
         self.patch_embed = PATCH_EMBEDS[self.arch_settings.patch_embed](in_channels, dims[0], norm)
         self.layers = nn.ModuleList(self._build_stage(i) for i in range(self.num_stages))
-        for i in self.out_indices:
+        for i in self.out_indices if output_norms else ():
             self.add_module(f"outnorm{i}", NORMS[norm](dims[i]))
-        self._init_linear_layers()
+        init_linear_layers(self)
         self._freeze()
 
     @property
@@ -238,80 +252,32 @@ class VMamba(BaseModule):
     @property
     def out_channels(self) -> tuple[int, ...]:
         """Channels of the returned maps: what a neck takes as ``in_channels``."""
-        return tuple(self.arch_settings.dims[i] for i in self.out_indices)
+        return tuple(self.tap_channels[i] for i in self.out_indices)
+
+    @property
+    def tap_channels(self) -> tuple[int, ...]:
+        """Channels of every map that ``out_indices`` can name."""
+        dims = self.arch_settings.dims
+        return dims if self.taps == "stage_output" else (*dims, dims[-1])
 
     def _build_stage(self, i: int) -> VSSStage:
         arch = self.arch_settings
         channels = arch.dims[i]
         own = slice(sum(arch.depths[:i]), sum(arch.depths[: i + 1]))
         settings = zip(_drop_path_rates(arch)[own], arch.block_routes()[own], strict=True)
-        blocks = [self._build_block(channels, rate, routes) for rate, routes in settings]
+        blocks = [
+            build_vss_block(arch, channels, rate, routes, self.with_cp) for rate, routes in settings
+        ]
         downsample = None
         if i + 1 < self.num_stages:
             downsample = DOWNSAMPLES[arch.downsample](channels, arch.dims[i + 1], arch.norm)
         return VSSStage(blocks, downsample)
 
-    def _build_block(self, channels: int, drop_path: float, routes: RouteSet) -> VSSBlock:
-        arch = self.arch_settings
-        mixer = SSMixer2D(
-            channels,
-            d_state=arch.d_state,
-            ssm_ratio=arch.ssm_ratio,
-            gate=arch.gate,
-            conv_bias=arch.conv_bias,
-            activation=arch.activation,
-            norm=arch.norm,
-            scan_float32=arch.scan_float32,
-            routes=routes,
-        )
-        return VSSBlock(
-            mixer,
-            channels,
-            mlp_ratio=arch.mlp_ratio,
-            norm=arch.norm,
-            drop_path=drop_path,
-            with_cp=self.with_cp,
-        )
-
-    def _init_linear_layers(self) -> None:
-        """Official initialisation of what the layers themselves start differently."""
-        for module in self.modules():
-            if isinstance(module, Linear2d):
-                nn.init.trunc_normal_(module.weight, std=0.02)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-
-    def init_weights(self) -> None:
-        """Initialise as ``init_cfg`` says; ``Pretrained`` comes last and is strict.
-
-        Without ``init_cfg`` the official initialisation of the constructor stays.
-        """
-        configs = self.init_cfg or []
-        configs = [configs] if isinstance(configs, Mapping) else list(configs)
-        pretrained = [config for config in configs if _is_pretrained(config)]
-        if self._is_init or not pretrained:
-            super().init_weights()
-            return
-        whole = self.init_cfg
-        self.init_cfg = [config for config in configs if not _is_pretrained(config)]
-        try:
-            super().init_weights()
-        finally:
-            self.init_cfg = whole
-        for config in pretrained:
-            self._load_pretrained(config)
-
-    def _load_pretrained(self, config: Mapping) -> None:
+    def load_pretrained(self, checkpoint: str, prefix: str | None = None) -> None:
+        """Load weights as ``init_cfg`` of type ``Pretrained`` does, strictly."""
         from mamba_mm.models.utils.checkpoint import load_pretrained_vmamba
 
-        arguments = {key: value for key, value in config.items() if key != "type"}
-        unknown = sorted(arguments.keys() - {"checkpoint", "prefix"})
-        if unknown or "checkpoint" not in arguments:
-            raise ValueError(
-                "VMamba: init_cfg of type Pretrained takes checkpoint and, optionally, prefix; "
-                f"got {sorted(arguments)}"
-            )
-        load_pretrained_vmamba(self, **arguments)
+        load_pretrained_vmamba(self, checkpoint, prefix)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Compute the maps of the stages in ``out_indices``.
@@ -327,25 +293,40 @@ class VMamba(BaseModule):
         """
         self._check_input(x)
         x = self.patch_embed(x)
+        if self.taps == "stage_input":
+            maps = self._stage_inputs(x)
+            return tuple(maps[i].contiguous() for i in self.out_indices)
         maps = []
         for i in range(self.out_indices[-1] + 1):
             stage = self.layers[i]
             x = stage.blocks(x)
             if i in self.out_indices:
-                maps.append(getattr(self, f"outnorm{i}")(x).contiguous())
+                normed = getattr(self, f"outnorm{i}")(x) if self.output_norms else x
+                maps.append(normed.contiguous())
             if i < self.out_indices[-1]:
                 x = stage.downsample(x)
         return tuple(maps)
 
+    def _stage_inputs(self, x: Tensor) -> list[Tensor]:
+        """Run the stages from the embedded patches, as far as needed; return all inputs."""
+        maps = [x]
+        for stage in self.layers[: self.out_indices[-1]]:
+            x = stage.blocks(x)
+            if stage.downsample is not None:
+                x = stage.downsample(x)
+            maps.append(x)
+        return maps
+
     def _check_input(self, x: Tensor) -> None:
+        name = type(self).__name__
         if x.dim() != 4 or x.shape[1] != self.in_channels:
             raise ValueError(
-                f"VMamba: expected images of shape (B, {self.in_channels}, H, W), "
+                f"{name}: expected images of shape (B, {self.in_channels}, H, W), "
                 f"got {tuple(x.shape)}; check in_channels"
             )
         if x.shape[2] < PATCH_SIZE or x.shape[3] < PATCH_SIZE:
             raise ValueError(
-                f"VMamba: an image must be at least {PATCH_SIZE}x{PATCH_SIZE} pixels, one patch, "
+                f"{name}: an image must be at least {PATCH_SIZE}x{PATCH_SIZE} pixels, one patch, "
                 f"got {x.shape[2]}x{x.shape[3]}; resize or pad it"
             )
 
@@ -367,12 +348,14 @@ class VMamba(BaseModule):
     def _frozen_modules(self) -> list[nn.Module]:
         if self.frozen_stages < 0:
             return []
-        norms = (f"outnorm{i}" for i in self.out_indices if i < self.frozen_stages)
-        stages = self.layers[: self.frozen_stages]
-        return [self.patch_embed, *stages, *(getattr(self, name) for name in norms)]
+        frozen = range(self.frozen_stages) if self.output_norms else ()
+        norms = [getattr(self, f"outnorm{i}") for i in self.out_indices if i in frozen]
+        return [self.patch_embed, *self.layers[: self.frozen_stages], *norms]
 
     def _unused_modules(self) -> list[nn.Module]:
         last = self.out_indices[-1]
+        if self.taps == "stage_input":
+            return list(self.layers[last:])
         unused = list(self.layers[last + 1 :])
         return [self.layers[last].downsample, *unused] if unused else []
 
@@ -406,14 +389,27 @@ class VMamba(BaseModule):
         return sum(depths[:stage]) + int(rest[2]) + 1, num_layers
 
 
-def _resolve_arch(arch: str | Mapping, drop_path_rate: float | None) -> VMambaArch:
+def resolve_arch(
+    arch: str | Mapping, drop_path_rate: float | None, archs: Mapping[str, VMambaArch]
+) -> VMambaArch:
+    """Look up or assemble the settings that a config asks for.
+
+    Args:
+        arch: Name of a preset, or a dict of fields, perhaps with ``base``, such a name.
+        drop_path_rate: What overrides the field of that name, unless ``None``.
+        archs: The presets, all of one class; its fields are those that a dict may have.
+
+    Raises:
+        ValueError: When a name or a field is unknown, or a needed field is missing.
+    """
     settings = dict(arch) if isinstance(arch, Mapping) else {"base": arch}
     if "base" in settings:
         name = settings.pop("base")
-        if name not in VMAMBA_ARCHS:
-            raise ValueError(f"VMamba: unknown arch {name!r}; known: {', '.join(VMAMBA_ARCHS)}")
-        settings = vars(VMAMBA_ARCHS[name]) | settings
-    known = [field.name for field in fields(VMambaArch)]
+        if name not in archs:
+            raise ValueError(f"VMamba: unknown arch {name!r}; known: {', '.join(archs)}")
+        settings = vars(archs[name]) | settings
+    kind = type(next(iter(archs.values())))
+    known = [field.name for field in fields(kind)]
     unknown = [key for key in settings if key not in known]
     if unknown:
         raise ValueError(
@@ -427,16 +423,69 @@ def _resolve_arch(arch: str | Mapping, drop_path_rate: float | None) -> VMambaAr
         )
     if drop_path_rate is not None:
         settings["drop_path_rate"] = drop_path_rate
-    return VMambaArch(**settings)
+    return kind(**settings)
 
 
-def _check_out_indices(out_indices: Sequence[int], num_stages: int) -> tuple[int, ...]:
+def build_vss_block(
+    arch: VMambaArch, channels: int, drop_path: float, routes: RouteSet, with_cp: bool = False
+) -> VSSBlock:
+    """Build one block.
+
+    Args:
+        arch: What the block is like.
+        channels: Channels of its stage.
+        drop_path: Its probability of being dropped.
+        routes: Where its scans walk.
+        with_cp: Whether its activations are recomputed in the backward pass.
+    """
+    mixer = SSMixer2D(
+        channels,
+        d_state=arch.d_state,
+        ssm_ratio=arch.ssm_ratio,
+        gate=arch.gate,
+        conv_bias=arch.conv_bias,
+        activation=arch.activation,
+        norm=arch.norm,
+        scan_float32=arch.scan_float32,
+        routes=routes,
+    )
+    return VSSBlock(
+        mixer,
+        channels,
+        mlp_ratio=arch.mlp_ratio,
+        norm=arch.norm,
+        drop_path=drop_path,
+        with_cp=with_cp,
+    )
+
+
+def init_linear_layers(model: nn.Module) -> None:
+    """Initialise, officially, what the layers themselves start differently."""
+    for module in model.modules():
+        if isinstance(module, Linear2d):
+            nn.init.trunc_normal_(module.weight, std=0.02)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def _check_taps(taps: str, output_norms: bool) -> str:
+    if taps not in TAPS:
+        raise ValueError(f"VMamba: unknown taps {taps!r}; known: {', '.join(TAPS)}")
+    if taps == "stage_input" and output_norms:
+        raise ValueError(
+            "VMamba: the inputs of stages have no norms; "
+            "pass output_norms=False with taps='stage_input'"
+        )
+    return taps
+
+
+def _check_out_indices(out_indices: Sequence[int], num_taps: int) -> tuple[int, ...]:
     indices = tuple(out_indices)
-    in_range = all(isinstance(i, int) and 0 <= i < num_stages for i in indices)
+    in_range = all(isinstance(i, int) and 0 <= i < num_taps for i in indices)
     if not indices or not in_range or list(indices) != sorted(set(indices)):
         raise ValueError(
-            "VMamba: out_indices must be ascending stage numbers, each once, "
-            f"from 0 to {num_stages - 1}, got {out_indices}"
+            "VMamba: out_indices must be ascending numbers of taps, each once, "
+            f"from 0 to {num_taps - 1}, got {out_indices}"
         )
     return indices
 
@@ -454,7 +503,3 @@ def _drop_path_rates(arch: VMambaArch) -> list[float]:
     """Linear from 0 at the first block to the full rate at the last."""
     last = max(sum(arch.depths) - 1, 1)
     return [arch.drop_path_rate * i / last for i in range(sum(arch.depths))]
-
-
-def _is_pretrained(config: Mapping) -> bool:
-    return config["type"] in ("Pretrained", "mmengine.Pretrained", PretrainedInit)

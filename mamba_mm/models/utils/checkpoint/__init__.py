@@ -9,6 +9,11 @@ A file passes these steps, one module each:
 - ``assignment``: which tensor goes where, checked first, copied last;
 - ``vmamba``: these steps in order, for a backbone;
 - ``vmamba_conversion``, ``conversion``: the same towards a new file.
+
+Vim's steps are ``vim_keys``, ``vim_arch``, ``vim_grid`` (whose patches the position embedding is
+for), ``vim`` and ``vim_conversion``. VM-UNet's are ``vm_unet_keys``, ``vm_unet_arch``, ``vm_unet``
+(each half, from a VM-UNet or a VMamba) and ``vm_unet_conversion``. ``arch_comparison`` and
+``linear_head`` serve all families.
 """
 
 from .conversion import FAMILIES, ConversionReport, convert_official
@@ -25,6 +30,12 @@ from .errors import (
 from .family import Converted, Family
 from .reading import read_checkpoint
 from .report import LoadReport
+from .vim import load_pretrained_vim
+from .vim_arch import infer_vim
+from .vim_conversion import VIM_CONFIGS
+from .vim_grid import fit_pos_embed
+from .vm_unet import load_pretrained_vm_unet_encoder, load_pretrained_vm_unet_head
+from .vm_unet_conversion import VMUNET_CONFIGS
 from .vmamba import load_pretrained_vmamba
 from .vmamba_arch import find_preset, infer_arch
 from .vmamba_conversion import VMAMBA_CONFIGS
@@ -32,7 +43,9 @@ from .vmamba_keys import to_spelling_a
 
 __all__ = [
     "FAMILIES",
+    "VIM_CONFIGS",
     "VMAMBA_CONFIGS",
+    "VMUNET_CONFIGS",
     "ArchMismatchError",
     "CheckpointError",
     "CheckpointFormatError",
@@ -47,7 +60,12 @@ __all__ = [
     "UnsafeCheckpointError",
     "convert_official",
     "find_preset",
+    "fit_pos_embed",
     "infer_arch",
+    "infer_vim",
+    "load_pretrained_vim",
+    "load_pretrained_vm_unet_encoder",
+    "load_pretrained_vm_unet_head",
     "load_pretrained_vmamba",
     "read_checkpoint",
     "to_spelling_a",

@@ -12,7 +12,7 @@ BARE = "bare state dict"
 
 # Looked for in this order when the caller names no key. The EMA weights of a training
 # dump are never chosen silently: the published figures belong to `model`.
-_CONTAINER_KEYS = ("model", "state_dict")
+_CONTAINER_KEYS = ("model", "state_dict", "model_state_dict")
 _SAMPLE = 12
 
 
@@ -57,7 +57,8 @@ def open_container(
     Args:
         content (object): What ``torch.load`` returned.
         key (str, optional): Top-level key to take, such as ``model_ema``. By default
-            ``model`` or ``state_dict``, or the content itself if it holds only tensors.
+            ``model``, ``state_dict`` or ``model_state_dict``, or the content itself if it holds
+            only tensors.
         where (str): What to call the checkpoint in messages, such as its path.
 
     Returns:

@@ -13,9 +13,11 @@ from .containers import open_container
 from .errors import CheckpointFormatError, CheckpointWriteError, bullets
 from .family import Converted, Family
 from .reading import read_checkpoint
+from .vim_conversion import VIM
+from .vm_unet_conversion import VMUNET
 from .vmamba_conversion import VMAMBA
 
-FAMILIES: tuple[Family, ...] = (VMAMBA,)
+FAMILIES: tuple[Family, ...] = (VMAMBA, VIM, VMUNET)
 """All families that the converter knows; a new one is a further entry."""
 
 _SAMPLE = 12
@@ -44,12 +46,17 @@ class ConversionReport:
     def __str__(self) -> str:
         found = self.converted
         config = found.config or "none: start a backbone of this preset from it, by init_cfg"
+        options = (
+            f"{name}={value}".replace(" ", "") for name, value in found.config_options.items()
+        )
         lines = [
             f"found    {self.family}, preset {found.preset} ({self.container}, "
             f"spelling {found.spelling}), sha256 {self.sha256}",
             f"wrote    {self.destination}: {len(found.state_dict)} tensors",
             f"config   {config}",
         ]
+        if found.config and found.config_options:
+            lines.append(f"with     --cfg-options {' '.join(options)}")
         if found.dropped:
             lines.append(f"dropped  {len(found.dropped)} tensors: {', '.join(found.dropped)}")
         return "\n".join(lines)
@@ -61,6 +68,7 @@ def convert_official(
     *,
     arch: str | None = None,
     key: str | None = None,
+    img_size: tuple[int, int] | None = None,
     drop_head: bool = False,
     force: bool = False,
     trusted: bool = False,
@@ -68,14 +76,17 @@ def convert_official(
     """Convert an official checkpoint to one that MMEngine loads strictly.
 
     The file written holds ``state_dict`` and ``meta``; ``meta`` has ``family``, ``preset``,
-    ``config`` and the origin of the weights, all plain Python values, so that it can be
-    read with ``weights_only=True``. It appears at its destination complete or not at all.
+    ``config`` with its ``config_options`` and the origin of the weights, all plain Python
+    values, so that it can be read with ``weights_only=True``. It appears at its destination
+    complete or not at all.
 
     Args:
         source (str | os.PathLike): Path or ``http(s)`` URL of the official file.
         destination (str | os.PathLike): Path to write; missing folders are made.
         arch (str, optional): Preset that the file must hold. By default any.
         key (str, optional): Top-level key of the state dict, such as ``model_ema``.
+        img_size (tuple[int, int], optional): (height, width) of the images that the file was
+            trained with, where its family depends on it and the file does not tell.
         drop_head (bool): Leave out everything but the backbone. Defaults to False.
         force (bool): Overwrite the destination. Defaults to False.
         trusted (bool): Let the source run code while it is read. Defaults to False.
@@ -92,12 +103,17 @@ def convert_official(
     where = str(file.path)
     container = open_container(file.content, key, where)
     family = find_family(container.tensors, where)
-    converted = family.convert(container.tensors, where=where, arch=arch, drop_head=drop_head)
+    options = _size_options(family, img_size, where)
+    converted = family.convert(
+        container.tensors, where=where, arch=arch, drop_head=drop_head, **options
+    )
 
     meta = {
         "family": family.name,
         "preset": converted.preset,
         "config": converted.config,
+        "config_options": dict(converted.config_options),
+        **converted.meta,
         "mamba_mm_version": __version__,
         "source": {
             "file": file.path.name,
@@ -136,6 +152,17 @@ def find_family(keys: Collection[str], where: str) -> Family:
             + bullets("its keys", keys, _SAMPLE)
         )
     return found[0]
+
+
+def _size_options(family: Family, img_size: tuple[int, int] | None, where: str) -> dict:
+    if img_size is None:
+        return {}
+    if not family.takes_img_size:
+        raise CheckpointFormatError(
+            f"{where} holds a {family.name}, whose weights do not depend on the image size; "
+            "leave --img-size out"
+        )
+    return {"img_size": tuple(img_size)}
 
 
 def write_checkpoint(content: object, path: Path) -> None:

@@ -47,16 +47,17 @@ class _Discarded:
         pass
 
 
-# Objects that ordinary training writes beside the weights: the log history of MMEngine
-# and the yacs configuration of the official VMamba and Vim code. Neither is needed here,
-# so the unpickler gets inert stand-ins of those names: nothing of numpy, mmengine or
-# yacs is called, and yacs need not even be installed.
+# Objects that ordinary training writes beside the weights: the log history of MMEngine, the
+# yacs configuration of the official VMamba code, and the command line of DeiT's training
+# script, which Vim's is. None is needed here, so the unpickler gets inert stand-ins of those
+# names: nothing of numpy, mmengine or yacs is called, and yacs need not even be installed.
 _STAND_INS = [
     (OrderedDict, "yacs.config.CfgNode"),
     *(
         (_Discarded, name)
         for name in (
             "mmengine.logging.history_buffer.HistoryBuffer",
+            "argparse.Namespace",
             "builtins.getattr",  # how the history buffer pickles its own methods
             "numpy.ndarray",
             "numpy.dtype",

@@ -23,6 +23,8 @@ class LoadReport:
         skipped (tuple[str, ...]): Keys that did not fit and that the caller allowed to.
         ignored_modules (tuple[tuple[str, int], ...]): Modules of the file outside the
             backbone, such as neck and heads, each with its number of tensors.
+        family (str): Name of the family.
+        notes (tuple[str, ...]): What was changed on the way, in words.
     """
 
     checkpoint: str
@@ -35,15 +37,19 @@ class LoadReport:
     left_initial: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
     ignored_modules: tuple[tuple[str, int], ...] = ()
+    family: str = "VMamba"
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         lines = [
-            f"Loaded {len(self.copied)} tensors of VMamba {self.arch} from {self.checkpoint}",
+            f"Loaded {len(self.copied)} tensors of {self.family} {self.arch} "
+            f"from {self.checkpoint}",
             f"  container {self.container}, spelling {self.spelling}, sha256 {self.sha256}",
         ]
         for title, keys in (("dropped", self.dropped), ("left initial", self.left_initial)):
             if keys:
                 lines.append(f"  {title} ({len(keys)}): {', '.join(keys)}")
+        lines += [f"  {note}" for note in self.notes]
         if self.ignored_modules:
             counts = ", ".join(f"{name} ({count})" for name, count in self.ignored_modules)
             lines.append(f"  modules outside the backbone, ignored: {counts}")

@@ -7,20 +7,20 @@ names of their s1 and s2 models. Shapes cannot lie.
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 
-from mamba_mm.models.backbones.vmamba import VMAMBA_ARCHS
+from mamba_mm.models.backbones.vmamba import VMAMBA_ARCHS, VMambaArch
 
-from .errors import ArchMismatchError
+from .arch_comparison import InferredFields, Presets
 
 _BLOCK_KEY = re.compile(r"layers\.(\d+)\.blocks\.(\d+)\.(.+)")
 _DOWNSAMPLE_KERNELS = {2: "v2", 3: "v3"}
 
 
 @dataclass(frozen=True)
-class InferredArch:
+class InferredArch(InferredFields):
     """What the shapes of VMamba weights tell; ``None`` where a file is too incomplete.
 
     The field names are those of :class:`VMambaArch`, and ``dt_rank``, which follows there
@@ -37,14 +37,6 @@ class InferredArch:
     mlp_ratio: float | None
     patch_embed: str | None
     downsample: str | None
-
-    def differences(self, other: "InferredArch") -> tuple[str, ...]:
-        """Names of the fields that both know and that differ."""
-        return tuple(
-            field.name
-            for field in fields(self)
-            if not _agree(getattr(self, field.name), getattr(other, field.name))
-        )
 
 
 def infer_arch(tensors: Mapping[str, torch.Tensor]) -> InferredArch:
@@ -85,13 +77,12 @@ def infer_arch(tensors: Mapping[str, torch.Tensor]) -> InferredArch:
     )
 
 
-def preset_arch(name: str) -> InferredArch:
-    """Give the architecture of a preset in the form that files are compared in.
+def as_inferred(arch: VMambaArch) -> InferredArch:
+    """Give an architecture in the form that files are compared in.
 
     Args:
-        name (str): A key of ``VMAMBA_ARCHS``.
+        arch (VMambaArch): The settings of a model.
     """
-    arch = VMAMBA_ARCHS[name]
     return InferredArch(
         dims=tuple(arch.dims),
         depths=tuple(arch.depths),
@@ -106,66 +97,11 @@ def preset_arch(name: str) -> InferredArch:
     )
 
 
-def find_preset(inferred: InferredArch) -> str | None:
-    """Name the preset that an architecture is, or ``None`` for one of somebody's own."""
-    name = closest_preset(inferred)
-    return None if preset_arch(name).differences(inferred) else name
+VMAMBA_PRESETS = Presets("VMamba", {name: as_inferred(a) for name, a in VMAMBA_ARCHS.items()})
+"""The presets of ``VMAMBA_ARCHS``, as files are compared with them."""
 
-
-def closest_preset(inferred: InferredArch) -> str:
-    """Name the preset that differs from an architecture in the fewest fields."""
-    return min(VMAMBA_ARCHS, key=lambda name: len(preset_arch(name).differences(inferred)))
-
-
-def require_same_arch(
-    inferred: InferredArch, expected: InferredArch, where: str, expected_name: str
-) -> None:
-    """Compare the architecture of a file with the one that is asked for.
-
-    Args:
-        inferred (InferredArch): Read from the file.
-        expected (InferredArch): Of the model to fill, or of a preset.
-        where (str): What to call the file in the message, such as its path.
-        expected_name (str): What to call the expected side, such as ``'the model'``.
-
-    Raises:
-        ArchMismatchError: A field differs; the message holds a table of all fields.
-    """
-    if not inferred.differences(expected):
-        return
-    name = find_preset(inferred) or "a custom architecture"
-    raise ArchMismatchError(
-        f"{where} holds VMamba weights of {name}, but {expected_name} is "
-        f"{find_preset(expected) or 'a custom architecture'}; nothing was loaded\n"
-        + comparison_table(inferred, expected, expected_name)
-    )
-
-
-def comparison_table(inferred: InferredArch, expected: InferredArch, expected_name: str) -> str:
-    """Lay out two architectures field by field, a ``*`` in front of what differs."""
-    different = inferred.differences(expected)
-    rows = [("  field", "file", expected_name)]
-    for field in fields(inferred):
-        mark = "* " if field.name in different else "  "
-        values = (_show(getattr(side, field.name)) for side in (inferred, expected))
-        rows.append((mark + field.name, *values))
-    widths = [max(len(row[column]) for row in rows) for column in range(2)]
-    return "\n".join(f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c}".rstrip() for a, b, c in rows)
-
-
-def _agree(one: object, other: object) -> bool:
-    """Whether two values are equal as far as both are known."""
-    if one is None or other is None:
-        return True
-    if isinstance(one, tuple) and isinstance(other, tuple):
-        return len(one) == len(other) and all(map(_agree, one, other))
-    return one == other
-
-
-def _show(value: object) -> str:
-    if isinstance(value, tuple):
-        return ", ".join(map(_show, value))
-    return "?" if value is None else str(value)
+find_preset = VMAMBA_PRESETS.find
+require_same_arch = VMAMBA_PRESETS.require_same
 
 
 def _size(tensors: Mapping[str, torch.Tensor], name: str, dim: int) -> int | None:

@@ -9,18 +9,10 @@ from mamba_mm.models.backbones.vmamba import VMAMBA_ARCHS, VMamba
 
 from .assignment import plan_assignment, refuse_non_finite
 from .containers import select_backbone
-from .errors import ArchMismatchError, StateMismatchError, bullets
 from .family import Converted, Family
+from .linear_head import fit_linear_head
 from .vmamba import PlacedNorms, canonical_vmamba, has_classifier, output_norms, place_norms
-from .vmamba_arch import (
-    InferredArch,
-    closest_preset,
-    comparison_table,
-    find_preset,
-    infer_arch,
-    preset_arch,
-    require_same_arch,
-)
+from .vmamba_arch import VMAMBA_PRESETS, infer_arch
 from .vmamba_keys import is_vmamba_block_key
 
 VMAMBA_CONFIGS: dict[str, str] = {
@@ -35,9 +27,6 @@ VMAMBA_CONFIGS: dict[str, str] = {
     "base_s1l20": "configs/mmpretrain/vmamba/vmamba-base-s1l20_8xb128_in1k.py",
 }
 """The classifier config of each released preset."""
-
-NUM_CLASSES = 1000
-"""Classes of those configs' heads."""
 
 _HEAD = "classifier.head."
 
@@ -83,7 +72,7 @@ def convert_vmamba(
     """
     selection = select_backbone(tensors, where=where)
     source = canonical_vmamba(selection.tensors, where)
-    preset = _require_preset(infer_arch(source.tensors), arch, where)
+    preset = VMAMBA_PRESETS.require(infer_arch(source.tensors), arch, where)
     norms = output_norms(source.tensors)
     placed = _fit_backbone(source.tensors, norms, preset, where)
     # A file with output norms is no classifier, even if a classifier was left in it.
@@ -93,7 +82,7 @@ def convert_vmamba(
     dropped = {*placed.dropped, *selection.others} if drop_head else set(placed.dropped)
     if writes_classifier:
         head = {key: source.tensors[key] for key in dropped if key.startswith(_HEAD)}
-        others = others | _fit_head(head, VMAMBA_ARCHS[preset].dims[-1], where)
+        others = others | fit_linear_head(head, _HEAD, VMAMBA_ARCHS[preset].dims[-1], where)
         dropped -= head.keys()
     return Converted(
         preset=preset,
@@ -105,26 +94,6 @@ def convert_vmamba(
 
 
 VMAMBA = Family("vmamba", is_vmamba, convert_vmamba)
-
-
-def _require_preset(inferred: InferredArch, asserted: str | None, where: str) -> str:
-    """Name the preset of a file, after comparing it with the one that the user asserts."""
-    if asserted is not None:
-        if asserted not in VMAMBA_ARCHS:
-            raise ArchMismatchError(
-                f"There is no VMamba preset {asserted!r}" + bullets("known", VMAMBA_ARCHS)
-            )
-        require_same_arch(inferred, preset_arch(asserted), where, f"the asserted {asserted}")
-        return asserted
-    preset = find_preset(inferred)
-    if preset is None:
-        closest = closest_preset(inferred)
-        raise ArchMismatchError(
-            f"{where} holds a VMamba of no released size; the closest is {closest}. "
-            "Load it directly with init_cfg into a backbone of its arch instead.\n"
-            + comparison_table(inferred, preset_arch(closest), closest)
-        )
-    return preset
 
 
 def _fit_backbone(
@@ -139,26 +108,3 @@ def _fit_backbone(
     placed = place_norms(tensors, target)
     plan_assignment(placed.tensors, target, where=where)
     return replace(placed, tensors={key: placed.tensors[key] for key in target})
-
-
-def _fit_head(
-    head: Mapping[str, torch.Tensor], channels: int, where: str
-) -> dict[str, torch.Tensor]:
-    """Rename the official linear head to MMPretrain's, if it has as many classes."""
-    target = {
-        f"{_HEAD}weight": torch.empty(NUM_CLASSES, channels, device="meta"),
-        f"{_HEAD}bias": torch.empty(NUM_CLASSES, device="meta"),
-    }
-    classes = {tuple(tensor.shape[:1]) for tensor in head.values()}
-    if classes and classes != {(NUM_CLASSES,)}:
-        raise StateMismatchError(
-            f"{where} has a head of other classes than the config's {NUM_CLASSES}; "
-            "pass --drop-head to convert the backbone alone",
-            mismatched=[
-                f"{key}: {tuple(tensor.shape)}, {tuple(target[key].shape)}"
-                for key, tensor in head.items()
-                if key in target
-            ],
-        )
-    fitting = plan_assignment(head, target, where=where).copied
-    return {key.replace(_HEAD, "head.fc."): fitting[key] for key in target}

@@ -1,0 +1,8 @@
+_base_ = "../../_base_/vm_unet/isic.py"
+
+# Write the folders with tools/dataset_converters/isic.py.
+data_root = "data/isic18/"
+
+train_dataloader = dict(dataset=dict(data_root=data_root))
+val_dataloader = dict(dataset=dict(data_root=data_root))
+test_dataloader = val_dataloader

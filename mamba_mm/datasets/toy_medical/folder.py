@@ -1,0 +1,118 @@
+"""The set as files: images and label maps.
+
+::
+
+    FOLDER/
+      toy_medical.json              what was asked for; written last
+      img_dir/train/00001.png ...   img_dir/val/...
+      ann_dir/train/00001.png ...   ann_dir/val/...   one byte a pixel, the class
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..drawn_folder import draw_folder, write_image
+from .lesions import LESION_CLASSES, draw_lesion
+from .organs import ORGAN_CLASSES, draw_organs
+
+# Raise it with every change of what is drawn: sets of another version are not reused.
+DRAWING_VERSION = 1
+
+SPLITS = ("train", "val")
+STAMP = "toy_medical.json"
+
+KINDS: dict[str, tuple[Callable, tuple[str, ...]]] = {
+    "lesions": (draw_lesion, LESION_CLASSES),
+    "organs": (draw_organs, ORGAN_CLASSES),
+}
+"""What can be drawn, each with the names of its classes."""
+
+
+@dataclass(frozen=True)
+class ToyMedicalConfig:
+    """What to draw. Two equal configs give the same pixels and the same labels.
+
+    Args:
+        kind: ``"lesions"`` or ``"organs"``.
+        train_images: Number of images to train on.
+        val_images: Number of held-out images.
+        height: Rows of every image, in pixels.
+        width: Columns of every image, in pixels.
+        seed: Where chance starts. The splits never share an image.
+
+    Raises:
+        ValueError: The kind is unknown, a count or the seed is negative, or an image is too
+            small for its smallest parts.
+    """
+
+    kind: str = "lesions"
+    train_images: int = 400
+    val_images: int = 100
+    height: int = 128
+    width: int = 128
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.kind not in KINDS:
+            raise ValueError(f"unknown kind {self.kind!r}; known: {', '.join(KINDS)}")
+        for name in ("train_images", "val_images", "seed"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        if min(self.height, self.width) < 64:
+            raise ValueError(
+                f"images must be at least 64 pixels high and wide, got {self.height}x{self.width}: "
+                "an aorta would be less than five pixels wide"
+            )
+
+
+def write_toy_medical(
+    folder: str | Path,
+    config: ToyMedicalConfig,
+    *,
+    force: bool = False,
+    report: Callable[[str], None] = print,
+) -> bool:
+    """Draw the set into ``folder``, which ends up absent, what it was, or complete.
+
+    Args:
+        folder: Where the set goes.
+        config: What to draw.
+        force: Replace whatever ``folder`` holds.
+        report: Called with one line now and then.
+
+    Returns:
+        True if the set was drawn, False if ``folder`` already held this very set.
+
+    Raises:
+        FileExistsError: ``folder`` holds something else and ``force`` is not set.
+    """
+
+    def draw(partial: Path) -> None:
+        for index, count in enumerate((config.train_images, config.val_images)):
+            _write_split(partial, index, count, config)
+            report(f"{SPLITS[index]}: {count} images drawn")
+
+    stamp = {"drawing_version": DRAWING_VERSION, **asdict(config)}
+    drawn = draw_folder(folder, STAMP, stamp, draw, force=force, report=report)
+    if drawn:
+        classes = ", ".join(KINDS[config.kind][1])
+        report(f"{folder}: {config.kind} ({classes})")
+    return drawn
+
+
+def _write_split(root: Path, split: int, count: int, config: ToyMedicalConfig) -> None:
+    draw_one = KINDS[config.kind][0]
+    folders = [root / name / SPLITS[split] for name in ("img_dir", "ann_dir")]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    for index in range(count):
+        # A generator for each image: the first images of a longer set are those of a
+        # shorter one.
+        rng = np.random.default_rng([config.seed, split, index])
+        for folder, pixels in zip(folders, draw_one(rng, config.height, config.width), strict=True):
+            write_image(folder / f"{index + 1:05d}.png", pixels)
