@@ -4,7 +4,8 @@
 #   bash tools/run_tests.sh                 the fast tests
 #   bash tools/run_tests.sh -m slow         the slow ones (minutes each)
 #
-# Further arguments go to pytest. MAMBA_MM_ENV and the other variables of
+# Further arguments go to pytest. One process a core runs them, each on one thread:
+# MAMBA_MM_TEST_JOBS says how many. MAMBA_MM_ENV and the other variables of
 # tools/setup_env.sh are honoured.
 set -euo pipefail
 
@@ -15,4 +16,6 @@ bash tools/setup_env.sh
 "$env/bin/ruff" check .
 "$env/bin/ruff" format --check .
 if [ $# -eq 0 ]; then set -- -m "not slow"; fi
-exec "$env/bin/python" -m pytest "$@"
+jobs=${MAMBA_MM_TEST_JOBS:-$(nproc)} # asked before the next line, which nproc would obey
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
+exec "$env/bin/python" -m pytest -n "$jobs" --dist loadfile "$@"
