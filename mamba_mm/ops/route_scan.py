@@ -23,6 +23,9 @@ DELTA_PROJECTIONS = ("auto", "inside", "outside")
 TABLE_WALK = 0
 WALKS = {"row": 1, "col": 2, "~row": 3, "~col": 4}
 FUSED_MERGES = ("sum", "mean")
+# Ranks from which the matrix product outruns the projection in the kernel, without and with a
+# backward pass, which projects three times (measured on two x86 processors).
+OUTSIDE_RANK, OUTSIDE_RANK_TRAINING = 96, 40
 
 
 def route_scan(
@@ -94,8 +97,9 @@ def route_scan(
         delta_softplus: Whether softplus is applied to the biased step sizes.
         out_dtype: Dtype of the output; that of ``x`` (after autocast) by default.
         delta_projection: Where the fused op applies ``delta_weight``: ``"inside"`` the kernel,
-            which needs no memory, ``"outside"`` as a matrix product, which needs K maps, or
-            ``"auto"``.
+            which needs no memory; ``"outside"`` as PyTorch's matrix product, which needs K maps
+            and whose bits may depend on the number of threads; or ``"auto"``, which is inside
+            for R below 96, or below 40 where gradients are needed.
         fused: Whether to use the fused op; by default, wherever there is one.
         backend: Name of the backend; by default the fastest that serves the device.
 
@@ -172,8 +176,7 @@ def route_scan(
     # The casts above are the autocast rule; nothing below may cast again.
     with torch.autocast(x.device.type, enabled=False):
         if fused:
-            inside = delta_projection != "outside"
-            y = _fused(call, routes, index, delta_softplus, inside, out_dtype)
+            y = _fused(call, routes, index, delta_softplus, delta_projection, out_dtype)
         else:
             y = _unfused(call, routes, index, gates, delta_softplus, out_dtype, name)
     return y.reshape(shape)
@@ -239,13 +242,15 @@ def _rows(t: Tensor | None, groups: tuple[int, ...], dim: int) -> Tensor | None:
     return t.index_select(dim, torch.tensor(groups, device=t.device))
 
 
-def _fused(call, routes, index, delta_softplus, inside, out_dtype) -> Tensor:
+def _fused(call, routes, index, delta_softplus, delta_projection, out_dtype) -> Tensor:
     call.by_sequence(routes)
     walks, tables = _walks_and_tables(call, routes, index)
     if call.codes is not None:
         call.params = _with_codes(call.params, call.codes, tables.codes)
     weight, delta, params = call.delta_weight, call.delta, call.params
-    if weight is not None and not inside:
+    leaves = (call.x, params, delta, call.A, weight, call.D, call.delta_bias)
+    needs_grad = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in leaves)
+    if weight is not None and _is_outside(delta_projection, weight.shape[-1], needs_grad):
         low = params[:, :, : weight.shape[-1]].transpose(2, 3)
         delta = torch.matmul(low.to(weight.dtype), weight.mT).transpose(2, 3)
         params, weight = params[:, :, weight.shape[-1] :], None
@@ -254,11 +259,15 @@ def _fused(call, routes, index, delta_softplus, inside, out_dtype) -> Tensor:
         read, project, write = (
             t if t.dim() == 3 else t[None] for t in (tables.read, tables.project, tables.write)
         )
-    leaves = (call.x, params, delta, call.A, weight, call.D, call.delta_bias)
-    needs_grad = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in leaves)
     scale = 1 / routes.num_sequences if routes.merge == "mean" else 1.0
     y, _ = torch.ops.mamba_mm.route_scan_fwd(
-        *leaves,
+        call.x,
+        params,
+        delta,
+        call.A,
+        weight,
+        call.D,
+        call.delta_bias,
         walks,
         read,
         project,
@@ -271,6 +280,12 @@ def _fused(call, routes, index, delta_softplus, inside, out_dtype) -> Tensor:
         out_dtype,
     )
     return y
+
+
+def _is_outside(delta_projection: str, rank: int, needs_grad: bool) -> bool:
+    if delta_projection == "auto":
+        return rank >= (OUTSIDE_RANK_TRAINING if needs_grad else OUTSIDE_RANK)
+    return delta_projection == "outside"
 
 
 @dataclass(frozen=True)

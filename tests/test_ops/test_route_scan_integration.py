@@ -528,3 +528,26 @@ def test_heads_compile_whole():
     function, tensors = given_leaves(RouteCase("two heads", (3, 5), dim=8, states=2))
     compiled = torch.compile(function, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(*tensors), function(*tensors))
+
+
+class DeltaSpy(TorchDispatchMode):
+    """Notes whether delta came whole to the op: it was projected outside."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function is torch.ops.mamba_mm.route_scan_fwd.default:
+            self.outside = args[2] is not None
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("gradients", [False, True])
+@pytest.mark.parametrize("rank", [6, 39, 40, 95, 96])
+@pytest.mark.parametrize("where", ["auto", "inside", "outside"])
+def test_where_delta_is_projected(where, rank, gradients):
+    case = RouteCase("cross", (3, 4), dim=8, states=1, rank=rank)
+    arguments = leaves(case.arguments())
+    with torch.set_grad_enabled(gradients), DeltaSpy() as spy:
+        y = call(arguments, **case.keywords(), delta_projection=where)
+    large = rank >= (40 if gradients else 96)
+    assert spy.outside == {"auto": large, "inside": False, "outside": True}[where]
+    reference = call(arguments, **case.keywords(), fused=False)
+    assert relative_error(y, reference.double()) < FLOAT32
