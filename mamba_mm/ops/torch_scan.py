@@ -10,6 +10,7 @@ decays appear, never their inverses), and differentiates in time linear in L.
 from __future__ import annotations
 
 import math
+import operator
 
 import torch
 import torch.nn.functional as F
@@ -66,7 +67,8 @@ def linear_recurrence(a: Tensor, b: Tensor) -> Tensor:
     Returns:
         All states, shape (..., L).
     """
-    length = a.shape[-1]
+    # The loops below are as long as this says: under torch.compile it must be a constant.
+    length = operator.index(a.shape[-1])
     if length == 0:
         return b
     steps = math.isqrt(length - 1) + 1

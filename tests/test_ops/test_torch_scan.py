@@ -64,3 +64,13 @@ def test_the_graph_grows_with_the_square_root_of_the_length():
         for n in (256, 4096)
     ]
     assert sizes[1] < 6 * sizes[0]  # a step-by-step loop would make it 16 times as large
+
+
+def test_compiles_for_one_length_after_another():
+    def scan(arguments):
+        return selective_scan(**arguments, backend="torch")
+
+    compiled = torch.compile(scan, fullgraph=True, backend="eager", dynamic=True)
+    for length in (5, 12, 40):
+        arguments = leaves(Case(dtype=torch.float64, length=length).arguments)
+        torch.testing.assert_close(compiled(arguments), scan(arguments))
