@@ -27,8 +27,11 @@ class StrictInit:
         Args:
             checkpoint: Path or URL.
             prefix: Where in the file the weights lie; ``None`` finds it.
+
+        Raises:
+            NotImplementedError: Always: every class that mixes this in loads its own weights.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define load_pretrained")
 
     def init_weights(self) -> None:
         """Initialise as ``init_cfg`` says; ``Pretrained`` comes last and is strict.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +25,7 @@ TABLE_WALK = 0
 WALKS = {"row": 1, "col": 2, "~row": 3, "~col": 4}
 FUSED_MERGES = ("sum", "mean")
 # Ranks from which the matrix product outruns the projection in the kernel, without and with a
-# backward pass, which projects three times (measured on two x86 processors).
+# backward pass, which projects three times (measured on one x86 processor with AVX-512).
 OUTSIDE_RANK, OUTSIDE_RANK_TRAINING = 96, 40
 
 
@@ -65,7 +66,8 @@ def route_scan(
     The fused op reads the map along each route and adds to one output: beyond input,
     parameters and output it needs at most one map (or, for fewer than 32 channels, two tiles
     of 16), and for a backward pass one state in 32 steps. The same inputs give the same bits,
-    gradients included, for any number of threads. Merges other than ``sum`` and ``mean``, and
+    gradients included, for any number of threads, as long as step sizes are projected inside
+    (see ``delta_projection``). Merges other than ``sum`` and ``mean``, and
     backends without the fused op, run the same definition as gather, ``selective_scan`` and
     merge.
 
@@ -133,32 +135,19 @@ def route_scan(
     name = choose_backend(backend, x.device.type)
     fused = _choose_fused(fused, name, routes)
     if routes.channel_slices is not None:
-        heads = []
-        for (start, stop), own, groups in routes.heads():
-            rows = list(groups)
-            stacks = (t if t is None else t[rows] for t in (A, D, delta_bias, delta_weight))
-            of_A, of_D, of_bias, of_weight = stacks
-            head = route_scan(
-                x[:, start:stop],
-                params[:, rows],
-                of_A,
-                of_D,
-                of_bias,
-                delta_weight=of_weight,
-                delta=None if delta is None else delta[:, rows],
-                routes=own,
-                size=size,
-                index=index,
-                codes=codes,
-                gates=gates,
-                delta_softplus=delta_softplus,
-                out_dtype=out_dtype,
-                delta_projection=delta_projection,
-                fused=fused,
-                backend=backend,
-            )
-            heads.append(head)
-        return torch.cat(heads, dim=1)
+        scan = functools.partial(
+            route_scan,
+            size=size,
+            index=index,
+            codes=codes,
+            gates=gates,
+            delta_softplus=delta_softplus,
+            out_dtype=out_dtype,
+            delta_projection=delta_projection,
+            fused=fused,
+            backend=backend,
+        )
+        return _scan_heads(scan, routes, x, params, A, D, delta_bias, delta_weight, delta)
 
     shape = x.shape
     # An order of the call walks its tokens as a map of one row.
@@ -180,6 +169,27 @@ def route_scan(
         else:
             y = _unfused(call, routes, index, gates, delta_softplus, out_dtype, name)
     return y.reshape(shape)
+
+
+def _scan_heads(scan, routes, x, params, A, D, delta_bias, delta_weight, delta) -> Tensor:
+    """Scan every slice of the channels along its own routes, with its own parameter groups."""
+    heads = []
+    for (start, stop), own, groups in routes.heads():
+        rows = list(groups)
+        of_A, of_D, of_bias, of_weight = (
+            None if t is None else t[rows] for t in (A, D, delta_bias, delta_weight)
+        )
+        of_delta = None if delta is None else delta[:, rows]
+        of_x, of_params = x[:, start:stop], params[:, rows]
+        heads.append(
+            scan(
+                *(of_x, of_params, of_A, of_D, of_bias),
+                delta_weight=of_weight,
+                delta=of_delta,
+                routes=own,
+            )
+        )
+    return torch.cat(heads, dim=1)
 
 
 def _choose_fused(fused: bool | None, backend: str, routes: RouteSet) -> bool:
