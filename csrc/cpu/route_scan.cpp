@@ -75,12 +75,10 @@ class Arguments {
     p.walks = walks_.data();
     STD_TORCH_CHECK(!needs_table || read.has_value(), "route_scan: a walk along a table needs the table `read`");
     p.length = read.has_value() ? read->size(2) : p.tokens;
-    const bool all_tables = read.has_value();
-    if (!all_tables || p.length != p.tokens || p.height * p.width != p.tokens)
-      for (const int64_t walk : walks_)
-        STD_TORCH_CHECK(walk == static_cast<int64_t>(Walk::kTable) ||
-                            (p.length == p.tokens && p.height * p.width == p.tokens),
-                        "route_scan: only a walk over all height x width positions goes without a table");
+    const bool whole = p.length == p.tokens && p.height * p.width == p.tokens;
+    for (const int64_t walk : walks_)
+      STD_TORCH_CHECK(whole || walk == static_cast<int64_t>(Walk::kTable),
+                      "route_scan: only a walk over all height x width positions goes without a table");
     if (!read.has_value()) return;
     p.read = table(*read, "read");
     p.project = project.has_value() ? table(*project, "project") : p.read;
