@@ -1,5 +1,6 @@
 """Modules that models share. Maps are NCHW, in any memory format; tokens are (B, L, C)."""
 
+from .conv import memory_format_of
 from .conv1d import depthwise_conv1d
 from .downsample import DOWNSAMPLES, ConvDownsample, PatchMerging2d
 from .drop_path import DropPath
@@ -48,6 +49,7 @@ __all__ = [
     "init_step_size_bias",
     "init_step_size_weight",
     "insert_class_token",
+    "memory_format_of",
     "patch_grid",
     "remove_class_token",
     "resize_pos_embed",

@@ -1,9 +1,9 @@
-"""Convolutions on maps that lie channels-last."""
+"""Maps that lie channels-last: their convolutions, and how to tell."""
 
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 def channels_last_conv(
@@ -16,3 +16,13 @@ def channels_last_conv(
     """
     conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride=stride, padding=padding)
     return conv.to(memory_format=torch.channels_last)
+
+
+def memory_format_of(x: Tensor) -> torch.memory_format:
+    """Return the memory format of a batch of images or maps, (B, C, H, W).
+
+    Channels-last only where nothing but that describes it: of one channel it is contiguous too.
+    """
+    if x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous():
+        return torch.channels_last
+    return torch.contiguous_format

@@ -23,9 +23,14 @@ class DropPath(nn.Module):
             raise ValueError(f"DropPath: rate must lie in [0, 1), got {rate}")
         self.rate = rate
 
+    @property
+    def active(self) -> bool:
+        """Whether it drops anything: in training, at a rate above 0."""
+        return self.training and self.rate > 0.0
+
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x`` of shape (B, ...), zero for the samples that were dropped."""
-        if self.rate == 0.0 or not self.training:
+        if not self.active:
             return x
         keep = 1.0 - self.rate
         mask_shape = (x.shape[0],) + (1,) * (x.dim() - 1)

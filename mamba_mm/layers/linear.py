@@ -1,9 +1,11 @@
-"""A linear layer over the channels of a map."""
+"""A linear layer over the channels of a map, and onto a residual."""
 
 from __future__ import annotations
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from mamba_mm.ops import linear_add
 
 
 class Linear2d(nn.Linear):
@@ -13,11 +15,16 @@ class Linear2d(nn.Linear):
     fit. A weight saved as a convolution, (out, in, 1, 1), is accepted on load.
     """
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, in_features, H, W) to (B, out_features, H, W)."""
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        """Map (B, in_features, H, W) to (B, out_features, H, W), and add ``residual``."""
         # The maps here mostly lie channel-last, as layer norm leaves them: the permutations
         # are views then, and the plain matrix product is faster than a convolution.
-        return F.linear(x.permute(0, 2, 3, 1), self.weight, self.bias).permute(0, 3, 1, 2)
+        x = x.permute(0, 2, 3, 1)
+        if residual is None:
+            y = F.linear(x, self.weight, self.bias)
+        else:
+            y = linear_add(x, self.weight, self.bias, residual.permute(0, 2, 3, 1))
+        return y.permute(0, 3, 1, 2)
 
     def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
         key = prefix + "weight"

@@ -22,7 +22,7 @@ class Mlp2d(nn.Module):
         self.fc1 = Linear2d(channels, hidden)
         self.fc2 = Linear2d(hidden, channels)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, channels, H, W) to the same shape."""
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        """Map (B, channels, H, W) to the same shape, plus ``residual``."""
         hidden = linear_gelu(x.permute(0, 2, 3, 1), self.fc1.weight, self.fc1.bias)
-        return self.fc2(hidden.permute(0, 3, 1, 2))
+        return self.fc2(hidden.permute(0, 3, 1, 2), residual)

@@ -29,8 +29,8 @@ class SSMixer2D(nn.Module):
 
     ::
 
-        x ── in_proj ── 3x3 depthwise ── act ── scans, merged ── norm ──(* silu(z))── out_proj
-                 └─────────────────── z, only with a gate ──────────────────┘
+        x ── in_proj ── depthwise conv ── act ── scans, merged ── norm ──(* silu(z))── out_proj
+                 └──────────────────── z, only with a gate ──────────────────┘
 
     With E inner channels, R step-size ranks and N states, every parameter group g of the
     routes has its own projections :math:`(\delta, B, C) = W_g x` and its own :math:`A, D` and
@@ -48,6 +48,8 @@ class SSMixer2D(nn.Module):
         dt_rank: Rank R of the step-size projection; ``None`` means ``ceil(D / 16)``.
         gate: Whether the normed output is multiplied by ``SiLU(z)``, z being a second half
             of the input projection.
+        conv_size: Height and width of the depthwise kernel, one number for both; odd, so that
+            the map keeps its size.
         conv_bias: Whether the depthwise convolution has a bias.
         activation: What follows the convolution, ``"silu"`` or ``"gelu"``.
         norm: Norm of the scanned map, ``"ln"`` or ``"bn"``.
@@ -71,6 +73,7 @@ class SSMixer2D(nn.Module):
         ssm_ratio: float = 1.0,
         dt_rank: int | None = None,
         gate: bool = False,
+        conv_size: int | tuple[int, int] = 3,
         conv_bias: bool = False,
         activation: str = "silu",
         norm: str = "ln",
@@ -92,6 +95,12 @@ class SSMixer2D(nn.Module):
             )
         if norm not in NORMS:
             raise ValueError(f"SSMixer2D: unknown norm {norm!r}; known: {', '.join(NORMS)}")
+        kernel = (conv_size, conv_size) if isinstance(conv_size, int) else tuple(conv_size)
+        if len(kernel) != 2 or any(size < 1 or size % 2 == 0 for size in kernel):
+            raise ValueError(
+                "SSMixer2D: conv_size must be an odd number, or two of them for height and width, "
+                f"got {conv_size!r}"
+            )
         self.routes = _check_routes(route_set(routes), inner)
         self.fused = fused
         self.gate = gate
@@ -100,7 +109,8 @@ class SSMixer2D(nn.Module):
         self.split_sizes = (dt_rank, d_state, d_state)
 
         self.in_proj = Linear2d(channels, 2 * inner if gate else inner, bias=False)
-        self.conv2d = nn.Conv2d(inner, inner, 3, padding=1, groups=inner, bias=conv_bias)
+        padding = (kernel[0] // 2, kernel[1] // 2)
+        self.conv2d = nn.Conv2d(inner, inner, kernel, padding=padding, groups=inner, bias=conv_bias)
         groups = self.routes.num_groups
         width = inner // len(self._heads())
         self.x_proj_weight = nn.Parameter(torch.empty(groups, sum(self.split_sizes), width))
@@ -131,16 +141,27 @@ class SSMixer2D(nn.Module):
         if self.step_codes is not None:
             nn.init.trunc_normal_(self.step_codes, std=0.02)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Mix a map of shape (B, channels, H, W); the shape stays."""
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        """Mix a map of shape (B, channels, H, W); the shape stays.
+
+        Args:
+            x: The map.
+            residual: What the mixed map is added to, of the same shape.
+        """
         x = self.in_proj(x)
         if self.gate:
             x, z = x.chunk(2, dim=1)
-        x = self.activation(self.conv2d(x))
+        x = self._activate(self.conv2d(x))
         y = self.out_norm(self.scan(x)).to(x.dtype)
         if self.gate:
             y = y * F.silu(z)
-        return self.out_proj(y)
+        return self.out_proj(y, residual)
+
+    def _activate(self, x: Tensor) -> Tensor:
+        """Apply the activation to the convolved map, which nobody else reads."""
+        if self.activation is F.silu and not x.requires_grad:
+            return F.silu(x, inplace=True)
+        return self.activation(x)
 
     def scan(self, x: Tensor) -> Tensor:
         """Scan a map along the routes and merge the results.

@@ -19,7 +19,8 @@ class VSSBlock(nn.Module):
     share one drop-path module and draw independently.
 
     Args:
-        op: The mixer, a module from (B, channels, H, W) to the same shape.
+        op: The mixer: ``op(x, residual)`` adds the mixed map to ``residual``, all of shape
+            (B, channels, H, W).
         channels: Channels of the map.
         mlp_ratio: Hidden channels of the MLP over ``channels``; 0 for no MLP.
         norm: ``"ln"`` or ``"bn"``.
@@ -54,7 +55,12 @@ class VSSBlock(nn.Module):
         return self._forward(x)
 
     def _forward(self, x: Tensor) -> Tensor:
-        x = x + self.drop_path(self.op(self.norm(x)))
+        x = self._add_branch(x, self.norm, self.op)
         if self.has_mlp:
-            x = x + self.drop_path(self.mlp(self.norm2(x)))
+            x = self._add_branch(x, self.norm2, self.mlp)
         return x
+
+    def _add_branch(self, x: Tensor, norm: nn.Module, branch: nn.Module) -> Tensor:
+        if self.drop_path.active:
+            return x + self.drop_path(branch(norm(x)))
+        return branch(norm(x), residual=x)

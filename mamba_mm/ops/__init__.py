@@ -1,6 +1,7 @@
 """Tensors in, tensors out: the operators of state-space vision models."""
 
 from .backends import BackendStatus, backend_report, default_backend, use_backend
+from .linear_add import linear_add
 from .linear_gelu import linear_gelu
 from .reference import selective_scan_ref
 from .route_scan import route_scan
@@ -10,6 +11,7 @@ __all__ = [
     "BackendStatus",
     "backend_report",
     "default_backend",
+    "linear_add",
     "linear_gelu",
     "route_scan",
     "selective_scan",

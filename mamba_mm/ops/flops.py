@@ -92,6 +92,8 @@ def _register_torch() -> None:
     )
     if selective_scan in flop_registry:
         return
+    # PyTorch counts `addmm` and not its in-place form, with which `linear_add` accumulates.
+    flop_registry.setdefault(torch.ops.aten.addmm_, flop_registry[torch.ops.aten.addmm])
 
     @register_flop_formula(selective_scan)
     def _(u, delta, A, B, C, D, z, *rest, out_shape=None) -> int:

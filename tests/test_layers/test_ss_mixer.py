@@ -216,3 +216,38 @@ def test_block_draws_both_branches_from_one_drop_path():
 def test_block_without_mlp_has_no_second_norm():
     names = dict(VSSBlock(SSMixer2D(8), 8, mlp_ratio=0).named_children())
     assert set(names) == {"norm", "op", "drop_path"}
+
+
+@pytest.mark.parametrize("activation", ["silu", "gelu"])
+def test_a_residual_is_added_and_left_as_it_is(activation):
+    mixer = SSMixer2D(6, activation=activation)
+    x, residual = torch.randn(2, 6, 5, 4), torch.randn(2, 6, 5, 4)
+    copy = residual.clone()
+    expected = residual + mixer(x)
+    torch.testing.assert_close(mixer(x, residual), expected)
+    with torch.no_grad():
+        torch.testing.assert_close(mixer(x, residual), expected)
+    assert torch.equal(residual, copy)
+
+
+def test_the_kernel_of_the_convolution_may_be_long_in_one_direction():
+    """On a map of one column the outer columns of a square kernel meet nothing but padding."""
+    torch.manual_seed(0)
+    square, line = SSMixer2D(6), SSMixer2D(6, conv_size=(3, 1))
+    state = square.state_dict()
+    state["conv2d.weight"] = state["conv2d.weight"][..., 1:2]
+    line.load_state_dict(state)
+    x = torch.randn(2, 6, 7, 1)
+    torch.testing.assert_close(line(x), square(x))
+
+
+def test_size_of_the_convolution():
+    weights = {size: SSMixer2D(8, conv_size=size).conv2d.weight for size in (1, 5, (5, 3))}
+    assert [tuple(w.shape[2:]) for w in weights.values()] == [(1, 1), (5, 5), (5, 3)]
+    assert SSMixer2D(8, conv_size=(5, 3))(torch.randn(1, 8, 4, 6)).shape == (1, 8, 4, 6)
+
+
+@pytest.mark.parametrize("size", [0, 2, (3, 4), (3, 3, 3)])
+def test_kernels_that_would_change_the_size_are_refused(size):
+    with pytest.raises(ValueError, match="conv_size must be an odd number"):
+        SSMixer2D(8, conv_size=size)

@@ -171,7 +171,8 @@ def test_channels_first_and_last_give_the_same(arch):
             image.contiguous(memory_format=torch.channels_last)
         )
     for a, b in zip(first, last, strict=True):
-        assert b.is_contiguous()
+        assert a.is_contiguous()
+        assert b.is_contiguous(memory_format=torch.channels_last)
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 

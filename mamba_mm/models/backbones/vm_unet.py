@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
+from mamba_mm.layers import memory_format_of
 from mamba_mm.registry import MODELS
 
 from .vmamba import PATCH_SIZE, VMAMBA_ARCHS, VMamba, VMambaArch
@@ -183,4 +184,5 @@ class VMUNetEncoder(VMamba):
         x = F.pad(x, (0, right, 0, bottom))
         self._check_input(x)
         maps = [*self._stage_inputs(self.patch_embed(x)), image]
-        return tuple(maps[i].contiguous() for i in self.out_indices)
+        layout = memory_format_of(image)
+        return tuple(maps[i].contiguous(memory_format=layout) for i in self.out_indices)

@@ -21,6 +21,7 @@ from mamba_mm.layers import (
     Linear2d,
     SSMixer2D,
     VSSBlock,
+    memory_format_of,
 )
 from mamba_mm.models.strict_init import StrictInit
 from mamba_mm.ops.routes import RouteSet, route_sets
@@ -167,8 +168,9 @@ class VSSStage(nn.Module):
 class VMamba(StrictInit, BaseModule):
     """VMamba as a backbone of any OpenMMLab toolbox.
 
-    The output is a tuple of contiguous NCHW maps at strides 4, 8, 16 and 32, taken before
-    each stage's downsampling and normed by ``outnorm{i}``; ``taps`` takes them elsewhere.
+    The output is a tuple of NCHW maps at strides 4, 8, 16 and 32, taken before each stage's
+    downsampling and normed by ``outnorm{i}``; ``taps`` takes them elsewhere. They are contiguous
+    in the memory format of the images.
     Images need not be a multiple of anything; they must hold one patch of 4x4 pixels. Odd
     sizes are rounded up from stage to stage, the v1 patch embedding alone rounds down.
 
@@ -286,23 +288,25 @@ class VMamba(StrictInit, BaseModule):
             x: Images of shape (B, in_channels, H, W), H and W at least 4.
 
         Returns:
-            One contiguous map (B, dims[i], ~H / 2^(i+2), ~W / 2^(i+2)) for each i.
+            One map (B, dims[i], ~H / 2^(i+2), ~W / 2^(i+2)) for each i, contiguous in the memory
+            format of the images.
 
         Raises:
             ValueError: When the shape is another.
         """
         self._check_input(x)
+        layout = memory_format_of(x)
         x = self.patch_embed(x)
         if self.taps == "stage_input":
             maps = self._stage_inputs(x)
-            return tuple(maps[i].contiguous() for i in self.out_indices)
+            return tuple(maps[i].contiguous(memory_format=layout) for i in self.out_indices)
         maps = []
         for i in range(self.out_indices[-1] + 1):
             stage = self.layers[i]
             x = stage.blocks(x)
             if i in self.out_indices:
                 normed = getattr(self, f"outnorm{i}")(x) if self.output_norms else x
-                maps.append(normed.contiguous())
+                maps.append(normed.contiguous(memory_format=layout))
             if i < self.out_indices[-1]:
                 x = stage.downsample(x)
         return tuple(maps)
