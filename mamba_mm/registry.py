@@ -9,17 +9,49 @@ import importlib
 import importlib.util
 
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
+from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
+from mmengine.registry import VISUALIZERS as MMENGINE_VISUALIZERS
 from mmengine.registry import Registry
 
 MODELS = Registry("model", parent=MMENGINE_MODELS, scope="mamba_mm", locations=["mamba_mm.models"])
 DATASETS = Registry(
     "dataset", parent=MMENGINE_DATASETS, scope="mamba_mm", locations=["mamba_mm.datasets"]
 )
+TRANSFORMS = Registry(
+    "transform",
+    parent=MMENGINE_TRANSFORMS,
+    scope="mamba_mm",
+    locations=["mamba_mm.datasets.transforms"],
+)
 METRICS = Registry(
     "metric", parent=MMENGINE_METRICS, scope="mamba_mm", locations=["mamba_mm.evaluation"]
 )
+VISUALIZERS = Registry(
+    "visualizer",
+    parent=MMENGINE_VISUALIZERS,
+    scope="mamba_mm",
+    locations=["mamba_mm.visualization"],
+)
+HOOKS = Registry("hook", parent=MMENGINE_HOOKS, scope="mamba_mm", locations=["mamba_mm.engine"])
+
+
+def _keypoint_codecs() -> Registry:
+    """Return the node of codecs, under MMPose's own: MMEngine's root has none.
+
+    Without a working MMPose (its version checks are assertions) nobody asks for a codec, and
+    everything else must work.
+    """
+    try:
+        from mmpose.registry import KEYPOINT_CODECS as parent
+    except (ImportError, AssertionError):
+        parent = None
+    return Registry("codec", parent=parent, scope="mamba_mm", locations=["mamba_mm.codecs"])
+
+
+KEYPOINT_CODECS = _keypoint_codecs()
 
 
 def register_on_demand(registry: Registry, name: str, module: str, toolbox: str) -> None:
