@@ -1,10 +1,12 @@
 """Files: what can be read, what is refused, and what the refusal says."""
 
+import collections
 import sys
 import threading
 import types
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import pytest
 import torch
@@ -105,6 +107,25 @@ def test_the_yacs_node_of_official_dumps_is_read_as_a_plain_dict(saved, monkeypa
     content = read_checkpoint(path).content
     assert content["config"]["MODEL"]["DIMS"] == [96]
     assert not isinstance(content["config"], CfgNode)
+
+
+def test_the_configuration_that_lightning_keeps_is_forgotten(saved, monkeypatch):
+    class DictConfig:
+        """Pickles as OmegaConf's own: attributes, and the types of its values."""
+
+    DictConfig.__module__, DictConfig.__qualname__ = "omegaconf.dictconfig", "DictConfig"
+    omegaconf = types.ModuleType("omegaconf.dictconfig")
+    omegaconf.DictConfig = DictConfig
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "omegaconf", types.ModuleType("omegaconf"))
+        patch.setitem(sys.modules, "omegaconf.dictconfig", omegaconf)
+        node = DictConfig()
+        cache = collections.defaultdict(dict, a={1: 2})
+        node.__dict__.update(types=[Any, dict, list, int], cache=cache, content={"BATCH": 8})
+        path = saved({"state_dict": WEIGHTS, "hyper_parameters": {"cfg": node}})
+    content = read_checkpoint(path).content
+    assert torch.equal(content["state_dict"]["a.weight"], WEIGHTS["a.weight"])
+    assert not isinstance(content["hyper_parameters"]["cfg"], DictConfig)
 
 
 def test_the_log_history_of_mmengine_does_not_stand_in_the_way(saved):

@@ -5,6 +5,7 @@ import logging
 
 import pytest
 import torch
+from checkpoint_samples import is_unchanged, snapshot
 from mmengine.logging import MMLogger
 
 from mamba_mm.layers import resize_pos_embed
@@ -42,14 +43,6 @@ def saved(tmp_path):
         return tmp_path / name
 
     return save
-
-
-def snapshot(model):
-    return {key: value.clone() for key, value in model.state_dict().items()}
-
-
-def is_unchanged(model, before):
-    return all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
 def pretrained(path, **options):

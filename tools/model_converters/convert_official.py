@@ -28,7 +28,7 @@ def parse_args() -> argparse.Namespace:
         type=int,
         metavar=("H", "W"),
         help="image size that the file was trained with, where its position embedding does not "
-        "tell its grid (Vim at other sizes than 224 x 224)",
+        "tell its grid (Vim at other sizes than 224 x 224, HaMeR at others than 256 x 192)",
     )
     parser.add_argument(
         "--drop-head",

@@ -1,6 +1,20 @@
-"""Losses of MMSegmentation. Their classes need it, their names in the registry do not."""
+"""Losses: of MMSegmentation, whose classes need it while their names do not, and of hand meshes."""
 
 from mamba_mm.registry import MODELS, register_on_demand
 
+from .hand_mesh import (
+    Keypoint2DL1Loss,
+    ParameterL2Loss,
+    RootAlignedKeypoint3DL1Loss,
+    VertexL1Loss,
+)
+
 for _name in ("BinaryDiceLoss", "ClassDiceLoss"):
     register_on_demand(MODELS, _name, "mamba_mm.models.losses.dice", "mmseg")
+
+__all__ = [
+    "Keypoint2DL1Loss",
+    "ParameterL2Loss",
+    "RootAlignedKeypoint3DL1Loss",
+    "VertexL1Loss",
+]

@@ -7,13 +7,15 @@ A file passes these steps, one module each:
 - ``vmamba_keys``: any spelling to the one that the model uses;
 - ``vmamba_arch``: shapes to architecture, compared before anything is copied;
 - ``assignment``: which tensor goes where, checked first, copied last;
+- ``loading``: the first and the last of these steps, for all families;
 - ``vmamba``: these steps in order, for a backbone;
 - ``vmamba_conversion``, ``conversion``: the same towards a new file.
 
 Vim's steps are ``vim_keys``, ``vim_arch``, ``vim_grid`` (whose patches the position embedding is
 for), ``vim`` and ``vim_conversion``. VM-UNet's are ``vm_unet_keys``, ``vm_unet_arch``, ``vm_unet``
 (each half, from a VM-UNet or a VMamba) and ``vm_unet_conversion``. ``arch_comparison`` and
-``linear_head`` serve all families.
+``linear_head`` serve all families. ``hamer_vit`` converts the transformer of HaMeR, which
+MMPretrain has.
 """
 
 from .conversion import FAMILIES, ConversionReport, convert_official

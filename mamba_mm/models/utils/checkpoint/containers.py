@@ -48,6 +48,13 @@ class Selection:
         """Top-level modules outside the backbone, each with its number of tensors."""
         return tuple(sorted(Counter(key.split(".")[0] for key in self.others).items()))
 
+    def spelling(self, own: str) -> str:
+        """Name the spelling of the whole file, where the backbone's own is this one.
+
+        D is that of OpenMMLab, which puts a prefix in front.
+        """
+        return f"D/{own}" if self.prefix else own
+
 
 def open_container(
     content: object, key: str | None = None, where: str = "The checkpoint"

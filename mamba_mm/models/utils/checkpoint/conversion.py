@@ -1,6 +1,7 @@
 """From an official checkpoint file to an MMEngine one: find the family, convert, write."""
 
 import os
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,15 +10,15 @@ import torch
 
 from mamba_mm.version import __version__
 
-from .containers import open_container
 from .errors import CheckpointFormatError, CheckpointWriteError, bullets
 from .family import Converted, Family
-from .reading import read_checkpoint
+from .hamer_vit import HAMER_VIT
+from .loading import open_checkpoint
 from .vim_conversion import VIM
 from .vm_unet_conversion import VMUNET
 from .vmamba_conversion import VMAMBA
 
-FAMILIES: tuple[Family, ...] = (VMAMBA, VIM, VMUNET)
+FAMILIES: tuple[Family, ...] = (VMAMBA, VIM, VMUNET, HAMER_VIT)
 """All families that the converter knows; a new one is a further entry."""
 
 _SAMPLE = 12
@@ -58,8 +59,16 @@ class ConversionReport:
         if found.config and found.config_options:
             lines.append(f"with     --cfg-options {' '.join(options)}")
         if found.dropped:
-            lines.append(f"dropped  {len(found.dropped)} tensors: {', '.join(found.dropped)}")
+            lines.append(f"dropped  {len(found.dropped)} tensors: {_name_all(found.dropped)}")
         return "\n".join(lines)
+
+
+def _name_all(keys: tuple[str, ...]) -> str:
+    """List keys or, where they are many, the modules that they are in."""
+    if len(keys) <= _SAMPLE:
+        return ", ".join(keys)
+    modules = Counter(key.split(".")[0] for key in keys)
+    return ", ".join(f"{name} ({count})" for name, count in modules.items())
 
 
 def convert_official(
@@ -99,9 +108,8 @@ def convert_official(
     """
     target = Path(destination).expanduser()
     _check_destination(target, source, force)
-    file = read_checkpoint(source, trusted)
-    where = str(file.path)
-    container = open_container(file.content, key, where)
+    opened = open_checkpoint(source, key, trusted)
+    where, container = opened.where, opened.container
     family = find_family(container.tensors, where)
     options = _size_options(family, img_size, where)
     converted = family.convert(
@@ -116,8 +124,8 @@ def convert_official(
         **converted.meta,
         "mamba_mm_version": __version__,
         "source": {
-            "file": file.path.name,
-            "sha256": file.sha256,
+            "file": Path(where).name,
+            "sha256": opened.sha256,
             "container": container.key,
             "spelling": converted.spelling,
         },
@@ -125,7 +133,7 @@ def convert_official(
     write_checkpoint({"meta": meta, "state_dict": converted.state_dict}, target)
     return ConversionReport(
         source=where,
-        sha256=file.sha256,
+        sha256=opened.sha256,
         container=container.key,
         family=family.name,
         converted=converted,

@@ -47,12 +47,19 @@ class _Discarded:
         pass
 
 
+def _plain_dict(*_) -> dict:
+    """Takes the place of a dict's subclass; the unpickler fills plain dicts only."""
+    return {}
+
+
 # Objects that ordinary training writes beside the weights: the log history of MMEngine, the
-# yacs configuration of the official VMamba code, and the command line of DeiT's training
-# script, which Vim's is. None is needed here, so the unpickler gets inert stand-ins of those
-# names: nothing of numpy, mmengine or yacs is called, and yacs need not even be installed.
+# yacs configuration of the official VMamba code, the command line of DeiT's training script,
+# which Vim's is, and the OmegaConf configuration that Lightning keeps of a HaMeR training. None
+# is needed here, so the unpickler gets inert stand-ins of those names: nothing of numpy,
+# mmengine, yacs or OmegaConf is called, and they need not even be installed.
 _STAND_INS = [
     (OrderedDict, "yacs.config.CfgNode"),
+    (_plain_dict, "collections.defaultdict"),
     *(
         (_Discarded, name)
         for name in (
@@ -65,6 +72,16 @@ _STAND_INS = [
             "numpy._core.multiarray.scalar",
             "numpy.core.multiarray._reconstruct",
             "numpy.core.multiarray.scalar",
+            "omegaconf.dictconfig.DictConfig",
+            "omegaconf.listconfig.ListConfig",
+            "omegaconf.base.ContainerMetadata",
+            "omegaconf.base.Metadata",
+            "omegaconf.nodes.AnyNode",
+            # The types that OmegaConf notes of its values.
+            "typing.Any",
+            "builtins.dict",
+            "builtins.list",
+            "builtins.int",
         )
     ),
 ]

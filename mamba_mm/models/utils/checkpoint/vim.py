@@ -3,34 +3,19 @@
 import logging
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from mmengine.logging import print_log
 from torch import nn
 
-from .assignment import assign, plan_assignment, require_overlap
-from .containers import open_container, select_backbone
-from .reading import read_checkpoint
+from .assignment import require_overlap
+from .containers import select_backbone
+from .loading import Origin, Placed, fill, open_checkpoint
 from .report import LoadReport
 from .vim_arch import VIM_PRESETS, as_inferred, infer_vim
 from .vim_grid import Size, fit_pos_embed
 from .vim_keys import HEAD, is_rotary, output_norms, require_vim
-
-
-@dataclass(frozen=True)
-class PlacedVim:
-    """Vim weights after they were matched with what a model has.
-
-    Attributes:
-        tensors (dict[str, torch.Tensor]): Entries under the model's keys.
-        dropped (tuple[str, ...]): Keys that the model has no use for.
-        may_stay_initial (tuple[str, ...]): Norms of the model that no such file holds.
-    """
-
-    tensors: dict[str, torch.Tensor]
-    dropped: tuple[str, ...]
-    may_stay_initial: tuple[str, ...]
 
 
 def load_pretrained_vim(
@@ -81,10 +66,9 @@ def load_pretrained_vim(
 
         Whatever is raised, the model is as it was before.
     """
-    file = read_checkpoint(checkpoint)
-    where = str(file.path)
-    container = open_container(file.content, key, where)
-    selection = select_backbone(container.tensors, prefix, where)
+    opened = open_checkpoint(checkpoint, key)
+    where = opened.where
+    selection = select_backbone(opened.container.tensors, prefix, where)
     require_vim(selection.tensors, where)
 
     target = model.state_dict()
@@ -97,43 +81,28 @@ def load_pretrained_vim(
         model,
         where=where,
         has_class="cls_token" in selection.tensors,
-        img_size=img_size or recorded_img_size(file.content),
+        img_size=img_size or recorded_img_size(opened.content),
         across_strides=across_strides,
     )
     placed.tensors["pos_embed"] = fitted.tensor
-    assignment = plan_assignment(
-        placed.tensors,
-        target,
-        where=where,
-        may_stay_initial=placed.may_stay_initial,
-        allow=allow,
-    )
-    assign(assignment, target)
 
     # The weights of a preset fit both strides; only the model knows its own.
     found = replace(inferred, stride=model.arch_settings.stride)
-    report = LoadReport(
-        checkpoint=where,
-        sha256=file.sha256,
-        container=container.key,
-        spelling="D/official" if selection.prefix else "official",
-        arch=VIM_PRESETS.find(found) or "custom",
-        copied=tuple(assignment.copied),
-        dropped=placed.dropped,
-        left_initial=assignment.left_initial,
-        skipped=assignment.skipped,
-        ignored_modules=selection.ignored,
+    origin = Origin(
         family="Vim",
+        arch=VIM_PRESETS.find(found) or "custom",
+        spelling=selection.spelling("official"),
+        ignored=selection.ignored,
         notes=(f"pos_embed {fitted.change}",) if fitted.change else (),
     )
-    report.log()
+    report = fill(target, placed, origin, opened, allow)
     _warn_of_rotary(placed.dropped, where)
     return report
 
 
 def place_tensors(
     tensors: Mapping[str, torch.Tensor], target: Mapping[str, torch.Tensor]
-) -> PlacedVim:
+) -> Placed:
     """Sort out what a model has no use for.
 
     Args:
@@ -141,14 +110,14 @@ def place_tensors(
         target (Mapping[str, torch.Tensor]): State dict of the model to fill.
 
     Returns:
-        PlacedVim: The weights under the model's keys, and what is dropped or may stay.
+        Placed: The weights under the model's keys, and what is dropped or may stay.
     """
     unused = {f"outnorm{i}.weight" for i in output_norms(tensors) - output_norms(target)}
     if "cls_token" not in target:
         unused.add("cls_token")
     dropped = [key for key in tensors if key in unused or key.startswith(HEAD) or is_rotary(key)]
     may_stay = () if output_norms(tensors) else (k for k in target if k.startswith("outnorm"))
-    return PlacedVim(
+    return Placed(
         tensors={key: tensor for key, tensor in tensors.items() if key not in dropped},
         dropped=tuple(dropped),
         may_stay_initial=tuple(may_stay),

@@ -1,6 +1,7 @@
 """Official Vim checkpoints as MMEngine checkpoints of this package's configs."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 
@@ -11,7 +12,8 @@ from .containers import select_backbone
 from .errors import StateMismatchError
 from .family import Converted, Family
 from .linear_head import fit_linear_head
-from .vim import PlacedVim, place_tensors
+from .loading import Placed
+from .vim import place_tensors
 from .vim_arch import VIM_PRESETS, infer_vim, with_stride
 from .vim_grid import PRETRAIN_SIZE, Size
 from .vim_keys import HEAD, is_vim, output_norms, require_vim
@@ -80,7 +82,7 @@ def convert_vim(
     return Converted(
         preset=preset,
         config=VIM_CONFIGS.get(preset) if writes_classifier else None,
-        spelling="D/official" if selection.prefix else "official",
+        spelling=selection.spelling("official"),
         state_dict={f"backbone.{key}": value for key, value in placed.tensors.items()} | others,
         dropped=tuple(sorted(dropped)),
         config_options={} if size == PRETRAIN_SIZE else {"model.backbone.img_size": list(size)},
@@ -103,7 +105,7 @@ def _position_rows(tensors: Mapping[str, torch.Tensor], where: str) -> int:
 
 def _fit_backbone(
     tensors: Mapping[str, torch.Tensor], preset: str, img_size: Size, where: str
-) -> PlacedVim:
+) -> Placed:
     """Check the weights against a model of the preset, and put them in that model's order."""
     last = VIM_ARCHS[preset].depth - 1
     taps = sorted({i for i in output_norms(tensors) if i < last} | {last})
@@ -114,6 +116,4 @@ def _fit_backbone(
     target = model.state_dict()
     placed = place_tensors(tensors, target)
     plan_assignment(placed.tensors, target, where=where)
-    return PlacedVim(
-        {key: placed.tensors[key] for key in target}, placed.dropped, placed.may_stay_initial
-    )
+    return replace(placed, tensors={key: placed.tensors[key] for key in target})

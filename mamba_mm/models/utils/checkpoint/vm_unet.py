@@ -19,13 +19,13 @@ import torch
 from torch import nn
 
 from .arch_comparison import comparison_table
-from .assignment import assign, plan_assignment, require_overlap
-from .containers import Container, open_container, select_backbone
+from .assignment import require_overlap
+from .containers import select_backbone
 from .errors import ArchMismatchError
-from .reading import read_checkpoint
+from .loading import Origin, Placed, fill, open_checkpoint
 from .report import LoadReport
 from .vm_unet_arch import VMUNET_PRESETS, as_inferred_vm_unet, infer_vm_unet
-from .vm_unet_keys import is_vm_unet, split_vm_unet
+from .vm_unet_keys import VMUNetState, is_vm_unet, split_vm_unet
 from .vmamba import canonical_vmamba
 from .vmamba_arch import VMAMBA_PRESETS, InferredArch, as_inferred, infer_arch
 
@@ -34,25 +34,10 @@ _BLOCK = re.compile(r"layers\.(\d+)\.blocks\.(\d+)\.")
 
 @dataclass(frozen=True)
 class _Source:
-    """What a file has for one half.
+    """What a file has for one half; of its weights that are dropped, whole blocks are one entry."""
 
-    Attributes:
-        tensors (dict[str, torch.Tensor]): Entries under the keys of that half.
-        may_stay_initial (tuple[str, ...]): Keys of the half that such a file does not hold.
-        dropped (tuple[str, ...]): What the half has no use for; whole blocks as one entry.
-        ignored (tuple[tuple[str, int], ...]): Other modules, with their numbers of tensors.
-        family (str): Name of the family.
-        arch (str): Preset of the file.
-        spelling (str): Spelling of its keys.
-    """
-
-    tensors: dict[str, torch.Tensor]
-    may_stay_initial: tuple[str, ...]
-    dropped: tuple[str, ...]
-    ignored: tuple[tuple[str, int], ...]
-    family: str
-    arch: str
-    spelling: str
+    placed: Placed
+    origin: Origin
 
 
 def load_pretrained_vm_unet_encoder(
@@ -111,50 +96,15 @@ def load_pretrained_vm_unet_head(
 
 
 def _load(half, checkpoint, prefix, key, allow, from_vm_unet, from_vmamba) -> LoadReport:
-    file = read_checkpoint(checkpoint)
-    where = str(file.path)
-    container = open_container(file.content, key, where)
-    if is_vm_unet(container.tensors):
-        inside = select_backbone(container.tensors, prefix or "", where).tensors
-        source = from_vm_unet(half, inside, where)
+    opened = open_checkpoint(checkpoint, key)
+    tensors, where = opened.container.tensors, opened.where
+    if is_vm_unet(tensors):
+        source = from_vm_unet(half, select_backbone(tensors, prefix or "", where).tensors, where)
     else:
-        source = from_vmamba(half, container.tensors, prefix, where)
-    return _assign(half, source, container, file.sha256, where, allow)
-
-
-def _assign(
-    half: nn.Module,
-    source: _Source,
-    container: Container,
-    sha256: str,
-    where: str,
-    allow: Iterable[str],
-) -> LoadReport:
+        source = from_vmamba(half, tensors, prefix, where)
     target = half.state_dict()
-    require_overlap(source.tensors, target, where)
-    assignment = plan_assignment(
-        source.tensors,
-        target,
-        where=where,
-        may_stay_initial=source.may_stay_initial,
-        allow=allow,
-    )
-    assign(assignment, target)
-    report = LoadReport(
-        checkpoint=where,
-        sha256=sha256,
-        container=container.key,
-        spelling=source.spelling,
-        arch=source.arch,
-        copied=tuple(assignment.copied),
-        dropped=source.dropped,
-        left_initial=assignment.left_initial,
-        skipped=assignment.skipped,
-        ignored_modules=source.ignored,
-        family=source.family,
-    )
-    report.log()
-    return report
+    require_overlap(source.placed.tensors, target, where)
+    return fill(target, source.placed, source.origin, opened, allow)
 
 
 # --- from a VM-UNet ---------------------------------------------------------------------
@@ -168,13 +118,7 @@ def _encoder_of_vm_unet(
     # The decoder is another half's; an encoder fits whatever stands behind it.
     _require_same(replace(found, decoder_depths=wanted.decoder_depths), wanted, where)
     return _Source(
-        tensors=state.encoder,
-        may_stay_initial=(),
-        dropped=state.dropped,
-        ignored=(("decoder", len(state.head)),),
-        family="VM-UNet",
-        arch=VMUNET_PRESETS.find(found) or "custom",
-        spelling=state.spelling,
+        Placed(state.encoder, state.dropped), _origin(found, state, ("decoder", len(state.head)))
     )
 
 
@@ -183,13 +127,16 @@ def _head_of_vm_unet(head: nn.Module, tensors: Mapping[str, torch.Tensor], where
     found, wanted = infer_vm_unet(state), as_inferred_vm_unet(head.decoder.arch_settings)
     _require_same(replace(found, depths=wanted.depths), wanted, where)
     return _Source(
-        tensors=state.head,
-        may_stay_initial=(),
-        dropped=state.dropped,
-        ignored=(("encoder", len(state.encoder)),),
+        Placed(state.head, state.dropped), _origin(found, state, ("encoder", len(state.encoder)))
+    )
+
+
+def _origin(found: InferredArch, state: VMUNetState, other_half: tuple[str, int]) -> Origin:
+    return Origin(
         family="VM-UNet",
         arch=VMUNET_PRESETS.find(found) or "custom",
         spelling=state.spelling,
+        ignored=(other_half,),
     )
 
 
@@ -204,9 +151,9 @@ def _encoder_of_vmamba(
     model: nn.Module, tensors: Mapping[str, torch.Tensor], prefix: str | None, where: str
 ) -> _Source:
     wanted = as_inferred(model.arch_settings)
-    vmamba = _open_vmamba(tensors, prefix, wanted, where)
+    blocks, origin = _open_vmamba(tensors, prefix, wanted, where)
     placed, dropped = {}, []
-    for key, tensor in vmamba.tensors.items():
+    for key, tensor in blocks.items():
         stage, block = _stage_and_block(key)
         fits = (
             key.startswith(("patch_embed.", "layers."))
@@ -217,7 +164,7 @@ def _encoder_of_vmamba(
             placed[key] = tensor
         else:
             dropped.append(key)
-    return replace(vmamba, tensors=placed, dropped=_by_block(dropped))
+    return _Source(Placed(placed, _by_block(dropped)), origin)
 
 
 def _head_of_vmamba(
@@ -225,10 +172,11 @@ def _head_of_vmamba(
 ) -> _Source:
     arch = head.decoder.arch_settings
     depths = tuple(reversed(arch.decoder_depths))
-    vmamba = _open_vmamba(tensors, prefix, replace(as_inferred(arch), depths=depths), where)
+    wanted = replace(as_inferred(arch), depths=depths)
+    blocks, origin = _open_vmamba(tensors, prefix, wanted, where)
     last = len(depths) - 1
     placed, dropped = {}, []
-    for key, tensor in vmamba.tensors.items():
+    for key, tensor in blocks.items():
         stage, block = _stage_and_block(key)
         if stage is not None and block < depths[stage]:
             rest = key.removeprefix(f"layers.{stage}.")
@@ -236,12 +184,12 @@ def _head_of_vmamba(
         else:
             dropped.append(key)
     stays = tuple(key for key in head.state_dict() if ".blocks." not in key)
-    return replace(vmamba, tensors=placed, may_stay_initial=stays, dropped=_by_block(dropped))
+    return _Source(Placed(placed, _by_block(dropped), stays), origin)
 
 
 def _open_vmamba(
     tensors: Mapping[str, torch.Tensor], prefix: str | None, wanted: InferredArch, where: str
-) -> _Source:
+) -> tuple[dict[str, torch.Tensor], Origin]:
     """Bring a VMamba into spelling A, if it is one whose blocks can be used.
 
     Raises:
@@ -252,15 +200,13 @@ def _open_vmamba(
     found = infer_arch(state.tensors)
     name = VMAMBA_PRESETS.find(found) or "custom"
     _require_enough(found, wanted, name, where)
-    return _Source(
-        tensors=state.tensors,
-        may_stay_initial=(),
-        dropped=(),
-        ignored=selection.ignored,
+    origin = Origin(
         family="VMamba",
         arch=name,
-        spelling=f"D/{state.spelling}" if selection.prefix else state.spelling,
+        spelling=selection.spelling(state.spelling),
+        ignored=selection.ignored,
     )
+    return state.tensors, origin
 
 
 def _require_enough(found: InferredArch, wanted: InferredArch, name: str, where: str) -> None:

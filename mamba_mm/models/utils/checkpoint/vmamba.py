@@ -3,35 +3,19 @@
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from .assignment import assign, plan_assignment, require_overlap
-from .containers import open_container, select_backbone
+from .assignment import require_overlap
+from .containers import select_backbone
 from .errors import CheckpointFormatError
-from .reading import read_checkpoint
+from .loading import Origin, Placed, fill, open_checkpoint
 from .report import LoadReport
 from .vmamba_arch import find_preset, infer_arch, require_same_arch
 from .vmamba_keys import CanonicalState, is_mamba2, to_spelling_a
 
 _OUTNORM = re.compile(r"outnorm(\d+)\.(weight|bias)")
-
-
-@dataclass(frozen=True)
-class PlacedNorms:
-    """VMamba weights after their final norms were matched with those of a model.
-
-    Attributes:
-        tensors (dict[str, torch.Tensor]): Entries under the model's keys.
-        dropped (tuple[str, ...]): Classifier and norms that the model has no use for.
-        may_stay_initial (tuple[str, ...]): Norms of the model that no such file holds.
-    """
-
-    tensors: dict[str, torch.Tensor]
-    dropped: tuple[str, ...]
-    may_stay_initial: tuple[str, ...]
 
 
 def load_pretrained_vmamba(
@@ -79,40 +63,22 @@ def load_pretrained_vmamba(
 
         Whatever is raised, the model is as it was before.
     """
-    file = read_checkpoint(checkpoint)
-    where = str(file.path)
-    container = open_container(file.content, key, where)
-    selection = select_backbone(container.tensors, prefix, where)
+    opened = open_checkpoint(checkpoint, key)
+    where = opened.where
+    selection = select_backbone(opened.container.tensors, prefix, where)
     source = canonical_vmamba(selection.tensors, where)
 
     target = model.state_dict()
     require_overlap(source.tensors, target, where)
     inferred = infer_arch(source.tensors)
     require_same_arch(inferred, infer_arch(target), where, "the model")
-    placed = place_norms(source.tensors, target)
-    assignment = plan_assignment(
-        placed.tensors,
-        target,
-        where=where,
-        may_stay_initial=placed.may_stay_initial,
-        allow=allow,
-    )
-    assign(assignment, target)
-
-    report = LoadReport(
-        checkpoint=where,
-        sha256=file.sha256,
-        container=container.key,
-        spelling=f"D/{source.spelling}" if selection.prefix else source.spelling,
+    origin = Origin(
+        family="VMamba",
         arch=find_preset(inferred) or "custom",
-        copied=tuple(assignment.copied),
-        dropped=placed.dropped,
-        left_initial=assignment.left_initial,
-        skipped=assignment.skipped,
-        ignored_modules=selection.ignored,
+        spelling=selection.spelling(source.spelling),
+        ignored=selection.ignored,
     )
-    report.log()
-    return report
+    return fill(target, place_norms(source.tensors, target), origin, opened, allow)
 
 
 def canonical_vmamba(tensors: Mapping[str, torch.Tensor], where: str) -> CanonicalState:
@@ -134,9 +100,7 @@ def canonical_vmamba(tensors: Mapping[str, torch.Tensor], where: str) -> Canonic
     return source
 
 
-def place_norms(
-    tensors: Mapping[str, torch.Tensor], target: Mapping[str, torch.Tensor]
-) -> PlacedNorms:
+def place_norms(tensors: Mapping[str, torch.Tensor], target: Mapping[str, torch.Tensor]) -> Placed:
     """Match the norm before the classifier and the output norms with those of a model.
 
     Args:
@@ -144,7 +108,7 @@ def place_norms(
         target (Mapping[str, torch.Tensor]): State dict of the model to fill.
 
     Returns:
-        PlacedNorms: The weights under the model's keys, and what is dropped or may stay.
+        Placed: The weights under the model's keys, and what is dropped or may stay.
     """
     last = len(infer_arch(target).depths) - 1
     wanted = output_norms(target)
@@ -164,7 +128,7 @@ def place_norms(
         else:
             placed[key] = tensor
     may_stay = () if kept else tuple(filter(_OUTNORM.fullmatch, target))
-    return PlacedNorms(placed, tuple(dropped), may_stay)
+    return Placed(placed, tuple(dropped), may_stay)
 
 
 def output_norms(keys: Iterable[str]) -> set[int]:

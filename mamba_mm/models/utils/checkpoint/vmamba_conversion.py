@@ -11,7 +11,8 @@ from .assignment import plan_assignment, refuse_non_finite
 from .containers import select_backbone
 from .family import Converted, Family
 from .linear_head import fit_linear_head
-from .vmamba import PlacedNorms, canonical_vmamba, has_classifier, output_norms, place_norms
+from .loading import Placed
+from .vmamba import canonical_vmamba, has_classifier, output_norms, place_norms
 from .vmamba_arch import VMAMBA_PRESETS, infer_arch
 from .vmamba_keys import is_vmamba_block_key
 
@@ -87,7 +88,7 @@ def convert_vmamba(
     return Converted(
         preset=preset,
         config=VMAMBA_CONFIGS.get(preset) if writes_classifier else None,
-        spelling=f"D/{source.spelling}" if selection.prefix else source.spelling,
+        spelling=selection.spelling(source.spelling),
         state_dict={f"backbone.{key}": value for key, value in placed.tensors.items()} | others,
         dropped=tuple(sorted(dropped)),
     )
@@ -98,7 +99,7 @@ VMAMBA = Family("vmamba", is_vmamba, convert_vmamba)
 
 def _fit_backbone(
     tensors: Mapping[str, torch.Tensor], norms: Iterable[int], preset: str, where: str
-) -> PlacedNorms:
+) -> Placed:
     """Check the weights against a model of the preset, and put them in that model's order."""
     last = len(VMAMBA_ARCHS[preset].depths) - 1
     # A classifier has one norm after the last stage, as a body without any norm should have.
