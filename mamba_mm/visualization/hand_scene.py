@@ -1,0 +1,108 @@
+"""What a data sample says about the hands in its image, predicted or labelled, ready to draw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from mmengine.structures import InstanceData
+
+
+@dataclass(frozen=True)
+class Pinhole:
+    """A camera of the image.
+
+    Attributes:
+        focal_length: ``(2,)``, pixels.
+        principal_point: ``(2,)``, pixels.
+    """
+
+    focal_length: np.ndarray
+    principal_point: np.ndarray
+
+
+@dataclass(frozen=True)
+class Hand:
+    """One hand in space.
+
+    Attributes:
+        joints: ``(21, 3)``, metres; x right, y down, z forward.
+        joints_known: ``(21,)`` of bool.
+        vertices: ``(V, 3)`` in the same frame; ``None`` if there is no mesh.
+        camera: The camera in whose frame they are; ``None`` if it is not known.
+        is_right: Whether it is a right hand.
+    """
+
+    joints: np.ndarray
+    joints_known: np.ndarray
+    vertices: np.ndarray | None
+    camera: Pinhole | None
+    is_right: bool
+
+
+def predicted_hands(instances: InstanceData) -> list[Hand]:
+    """Read the predictions of a hand-mesh estimator.
+
+    Of its two cameras the crop's is taken: through it, vertices lie where the network saw them.
+
+    Args:
+        instances: ``pred_instances``; without ``keypoints_3d``, or where they are not finite, there
+            is no hand in space.
+    """
+    if "keypoints_3d" not in instances:
+        return []
+    prefixes = (("crop_camera_translation", "crop_"), ("cam_translation", ""))
+    translation, prefix = next((p for p in prefixes if p[0] in instances), (None, ""))
+    hands = []
+    for index in range(len(instances)):
+        shift, camera = np.zeros(3), None
+        if translation is not None:
+            shift = _numbers(instances, translation)[index]
+            focal_length = _numbers(instances, f"{prefix}focal_length")[index]
+            principal_point = _numbers(instances, f"{prefix}principal_point")[index]
+            camera = Pinhole(np.broadcast_to(focal_length, 2), principal_point)
+        joints = _numbers(instances, "keypoints_3d")[index] + shift
+        vertices = None
+        if "vertices" in instances:
+            vertices = _numbers(instances, "vertices")[index] + shift
+        # A network that has diverged is to be seen in its numbers, not in a drawing that fails.
+        if not all(
+            np.isfinite(points).all() for points in (joints, vertices) if points is not None
+        ):
+            continue
+        known = np.ones(len(joints), bool)
+        hands.append(Hand(joints, known, vertices, camera, _is_set(instances, "is_right", index)))
+    return hands
+
+
+def labelled_hands(instances: InstanceData) -> list[Hand]:
+    """Read the 3-D labels of ``gt_instances``; hands that have none are left out."""
+    hands = []
+    for index in range(len(instances)):
+        if "keypoints_cam" not in instances or not _is_set(instances, "has_3d", index):
+            continue
+        joints = _numbers(instances, "keypoints_cam")[index]
+        known = np.ones(len(joints), bool)
+        if "keypoints_cam_valid" in instances:
+            known = _numbers(instances, "keypoints_cam_valid")[index] > 0
+        vertices = camera = None
+        if "vertices_cam" in instances and _is_set(instances, "has_vertices", index):
+            vertices = _numbers(instances, "vertices_cam")[index]
+        if "cam_K" in instances and _is_set(instances, "has_cam", index):
+            matrix = _numbers(instances, "cam_K")[index]
+            camera = Pinhole(np.diag(matrix)[:2], matrix[:2, 2])
+        hands.append(Hand(joints, known, vertices, camera, _is_set(instances, "is_right", index)))
+    return hands
+
+
+def _numbers(instances: InstanceData, name: str) -> np.ndarray:
+    values = instances[name]
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu().numpy()
+    return np.asarray(values, np.float64)
+
+
+def _is_set(instances: InstanceData, flag: str, index: int) -> bool:
+    """Whether a flag is set; one that a data set does not have counts as set."""
+    return flag not in instances or bool(_numbers(instances, flag)[index].all())
