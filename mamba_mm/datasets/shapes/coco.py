@@ -16,20 +16,20 @@ holes, so a part with a hole is cut through the hole into several polygons.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from ..drawn_folder import draw_folder, to_json, write_image
+from ..drawn_folder import to_json, write_image
+from ..drawn_set import SPLITS, draw_set, generator_of, refuse_negative, refuse_small_images
 from .outlines import CATEGORIES
 from .scene import OVERSAMPLING, PlacedShape, Scene, draw_scene
 
 # Raise it with every change of what is drawn: sets of another version are not reused.
 DRAWING_VERSION = 1
 
-SPLITS = ("train", "val")
 STAMP = "shapes.json"
 
 # A sliver below one pixel of area that an occluder leaves over is no part of the outline.
@@ -61,14 +61,10 @@ class ShapesConfig:
     seed: int = 0
 
     def __post_init__(self):
-        for name in ("train_images", "val_images", "seed"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
-        if min(self.height, self.width) < 64:
-            raise ValueError(
-                f"images must be at least 64 pixels high and wide, got {self.height}x{self.width}: "
-                "the smallest shape is 1/20 of the shorter side"
-            )
+        refuse_negative(self)
+        refuse_small_images(
+            self.height, self.width, "the smallest shape is 1/20 of the shorter side"
+        )
 
     def images_of(self, split: str) -> int:
         """Return how many images ``split`` ("train" or "val") holds."""
@@ -103,8 +99,7 @@ def write_shapes_coco(
         for split in SPLITS:
             _write_split(partial, split, config, report)
 
-    stamp = {"drawing_version": DRAWING_VERSION, **asdict(config)}
-    drawn = draw_folder(folder, STAMP, stamp, draw, force=force, report=report)
+    drawn = draw_set(folder, STAMP, DRAWING_VERSION, config, draw, force=force, report=report)
     if drawn:
         report(f"{folder}: {config.train_images} images to train on, {config.val_images} held out")
     return drawn
@@ -119,9 +114,7 @@ def _write_split(
     annotations: list[dict] = []
     count = config.images_of(split)
     for index in range(count):
-        # A generator for each image: the first images of a longer set are those of a
-        # shorter one.
-        rng = np.random.default_rng([config.seed, SPLITS.index(split), index])
+        rng = generator_of(config.seed, split, index)
         scene = draw_scene(rng, config.height, config.width)
         image_id = index + 1
         file_name = f"{image_id:012d}.png"

@@ -11,19 +11,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from ..drawn_folder import draw_folder, write_image
+from ..drawn_folder import write_image
+from ..drawn_set import SPLITS, draw_set, generator_of, refuse_negative, refuse_small_images
 from .lesions import LESION_CLASSES, draw_lesion
 from .organs import ORGAN_CLASSES, draw_organs
 
 # Raise it with every change of what is drawn: sets of another version are not reused.
 DRAWING_VERSION = 1
 
-SPLITS = ("train", "val")
 STAMP = "toy_medical.json"
 
 KINDS: dict[str, tuple[Callable, tuple[str, ...]]] = {
@@ -60,14 +58,8 @@ class ToyMedicalConfig:
     def __post_init__(self):
         if self.kind not in KINDS:
             raise ValueError(f"unknown kind {self.kind!r}; known: {', '.join(KINDS)}")
-        for name in ("train_images", "val_images", "seed"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
-        if min(self.height, self.width) < 64:
-            raise ValueError(
-                f"images must be at least 64 pixels high and wide, got {self.height}x{self.width}: "
-                "an aorta would be less than five pixels wide"
-            )
+        refuse_negative(self)
+        refuse_small_images(self.height, self.width, "an aorta would be less than five pixels wide")
 
 
 def write_toy_medical(
@@ -93,26 +85,23 @@ def write_toy_medical(
     """
 
     def draw(partial: Path) -> None:
-        for index, count in enumerate((config.train_images, config.val_images)):
-            _write_split(partial, index, count, config)
-            report(f"{SPLITS[index]}: {count} images drawn")
+        for split, count in zip(SPLITS, (config.train_images, config.val_images), strict=True):
+            _write_split(partial, split, count, config)
+            report(f"{split}: {count} images drawn")
 
-    stamp = {"drawing_version": DRAWING_VERSION, **asdict(config)}
-    drawn = draw_folder(folder, STAMP, stamp, draw, force=force, report=report)
+    drawn = draw_set(folder, STAMP, DRAWING_VERSION, config, draw, force=force, report=report)
     if drawn:
         classes = ", ".join(KINDS[config.kind][1])
         report(f"{folder}: {config.kind} ({classes})")
     return drawn
 
 
-def _write_split(root: Path, split: int, count: int, config: ToyMedicalConfig) -> None:
+def _write_split(root: Path, split: str, count: int, config: ToyMedicalConfig) -> None:
     draw_one = KINDS[config.kind][0]
-    folders = [root / name / SPLITS[split] for name in ("img_dir", "ann_dir")]
+    folders = [root / name / split for name in ("img_dir", "ann_dir")]
     for folder in folders:
         folder.mkdir(parents=True)
     for index in range(count):
-        # A generator for each image: the first images of a longer set are those of a
-        # shorter one.
-        rng = np.random.default_rng([config.seed, split, index])
+        rng = generator_of(config.seed, split, index)
         for folder, pixels in zip(folders, draw_one(rng, config.height, config.width), strict=True):
             write_image(folder / f"{index + 1:05d}.png", pixels)

@@ -1,0 +1,161 @@
+"""The set as files.
+
+::
+
+    FOLDER/
+      toy_hands.json                     what was asked for; written last
+      training/{rgb,mask}/00000000.jpg   right hands in the official FreiHAND layout, the train
+      training_{K,xyz,...}.json          split
+      evaluation/...  evaluation_*.json  the val split
+      left/{training,evaluation}/...     images of left hands, which FreiHAND does not have
+      annotations/toy_hands_train.json   both hands in COCO's format; file names from FOLDER on
+      annotations/toy_hands_val.json
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..drawn_folder import to_json, write_image
+from ..drawn_set import SPLITS, draw_set, generator_of, refuse_negative, refuse_small_images
+from .appearance import paint_hand, palm_share
+from .coco import coco_annotation, coco_content, coco_image
+from .freihand import SPLIT_NAMES, FreiHANDLabels
+from .hands import Hand, HandFactory
+
+# Raise it with every change of what is drawn: sets of another version are not reused.
+DRAWING_VERSION = 1
+
+STAMP = "toy_hands.json"
+
+_BATCH = 64
+
+
+@dataclass(frozen=True)
+class ToyHandsConfig:
+    """What to draw. Two equal configs give the same pixels and the same labels.
+
+    Args:
+        train_images: Number of images to train on.
+        val_images: Number of held-out images.
+        image_size: Rows and columns of every image, in pixels.
+        left_share: Share of the images that show a left hand, 0..1, spread evenly.
+        orientation_spread: Degrees by which hands are turned at most from the palm to the
+            camera and the fingers up; 180 gives all orientations the same chance.
+        seed: Where chance starts. The splits never share an image.
+
+    Raises:
+        ValueError: A count or the seed is negative, a share or an angle is out of its range, or
+            images are too small.
+    """
+
+    train_images: int = 2000
+    val_images: int = 300
+    image_size: int = 224
+    left_share: float = 0.3
+    orientation_spread: float = 60.0
+    seed: int = 0
+
+    def __post_init__(self):
+        refuse_negative(self)
+        refuse_small_images(
+            self.image_size, self.image_size, "a finger would be less than four pixels wide"
+        )
+        if not 0 <= self.left_share <= 1:
+            raise ValueError(f"left_share is a share of the images, 0..1, got {self.left_share}")
+        if not 0 < self.orientation_spread <= 180:
+            raise ValueError(
+                f"orientation_spread is an angle of 0..180 degrees, got {self.orientation_spread}"
+            )
+
+    def images_of(self, split: str) -> int:
+        """Return how many images ``split`` ("train" or "val") holds."""
+        return {"train": self.train_images, "val": self.val_images}[split]
+
+    def is_right(self, index: int) -> bool:
+        """Say whether image ``index`` of a split shows a right hand."""
+        # The number of left hands before an image grows by one where it shows one.
+        return int((index + 1) * self.left_share) == int(index * self.left_share)
+
+
+def write_toy_hands(
+    folder: str | Path,
+    config: ToyHandsConfig,
+    *,
+    force: bool = False,
+    report: Callable[[str], None] = print,
+) -> bool:
+    """Draw the set into ``folder``, which ends up absent, what it was, or complete.
+
+    Args:
+        folder: Where the set goes.
+        config: What to draw.
+        force: Replace whatever ``folder`` holds.
+        report: Called with one line now and then.
+
+    Returns:
+        True if the set was drawn, False if ``folder`` already held this very set.
+
+    Raises:
+        FileExistsError: ``folder`` holds something else and ``force`` is not set.
+    """
+
+    def draw(partial: Path) -> None:
+        for split in SPLITS:
+            _write_split(partial, split, config, report)
+
+    drawn = draw_set(folder, STAMP, DRAWING_VERSION, config, draw, force=force, report=report)
+    if drawn:
+        report(f"{folder}: {config.train_images} images to train on, {config.val_images} held out")
+    return drawn
+
+
+def _write_split(
+    root: Path, split: str, config: ToyHandsConfig, report: Callable[[str], None]
+) -> None:
+    factory = HandFactory(config.image_size, config.orientation_spread)
+    palm = palm_share(factory.layer.model.v_template, factory.layer.faces)
+    name, count = SPLIT_NAMES[split], config.images_of(split)
+    for side in ("", "left/"):
+        for kind in ("rgb", "mask"):
+            (root / f"{side}{name}" / kind).mkdir(parents=True)
+    images, annotations = [], []
+    lefts = 0
+    with FreiHANDLabels(root, name, factory.layer.model.hands_mean) as labels:
+        for index, (rng, hand) in enumerate(_hands(factory, split, config)):
+            picture, mask, depth = paint_hand(rng, hand, factory.faces(hand.is_right), palm)
+            if hand.is_right:
+                place, number = name, labels.count
+                labels.add(hand)
+            else:
+                place, number = f"left/{name}", lefts
+                lefts += 1
+            file_name = f"{place}/rgb/{number:08d}.jpg"
+            write_image(root / file_name, picture)
+            write_image(root / place / "mask" / f"{number:08d}.jpg", np.uint8(255) * mask)
+            images.append(coco_image(index + 1, file_name, hand))
+            # Metrics of the mesh need vertices; for training, joints and parameters do.
+            annotations.append(
+                coco_annotation(index + 1, hand, mask, depth, with_vertices=split == "val")
+            )
+            if (index + 1) % 100 == 0 or index + 1 == count:
+                report(f"{split}: {index + 1}/{count} images drawn")
+    path = root / "annotations" / f"toy_hands_{split}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(to_json(coco_content(images, annotations)))
+
+
+def _hands(
+    factory: HandFactory, split: str, config: ToyHandsConfig
+) -> Iterator[tuple[np.random.Generator, Hand]]:
+    """Draw hands in batches, each from a generator of its own that then paints it."""
+    count = config.images_of(split)
+    for start in range(0, count, _BATCH):
+        indices = range(start, min(start + _BATCH, count))
+        rngs = [generator_of(config.seed, split, index) for index in indices]
+        sides = [config.is_right(index) for index in indices]
+        yield from zip(rngs, factory.draw(rngs, sides), strict=True)

@@ -1,0 +1,51 @@
+"""Draw a set of shaded hands with camera, joints, mesh and MANO parameters.
+
+Right hands in the official FreiHAND layout, and both hands in COCO's format. The hand is a
+synthetic model of our own: no licence is needed, and the set says nothing about photographs.
+The same arguments give the same pixels and the same labels. A folder that already holds the set
+is left as it is.
+
+Example:
+    python tools/dataset_converters/make_toy_hands.py data/toy_hands --image-size 128
+"""
+
+import sys
+
+from mamba_mm.datasets.drawn_set import drawing_command
+from mamba_mm.datasets.toy_hands import ToyHandsConfig, write_toy_hands
+
+
+def add_own_arguments(parser):
+    """Add the arguments that only this command has."""
+    defaults = ToyHandsConfig()
+    parser.add_argument(
+        "--image-size",
+        type=int,
+        default=defaults.image_size,
+        metavar="N",
+        help="rows and columns of every image, in pixels (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--left-share",
+        type=float,
+        default=defaults.left_share,
+        metavar="X",
+        help="share of images that show a left hand, 0..1 (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--orientation-spread",
+        type=float,
+        default=defaults.orientation_spread,
+        metavar="DEGREES",
+        help="how far hands are turned at most from the palm to the camera and the fingers up; "
+        "180 gives all orientations the same chance (default: %(default)s)",
+    )
+
+
+def main(arguments=None):
+    """Draw the set; return the exit status."""
+    return drawing_command(arguments, __doc__, ToyHandsConfig, write_toy_hands, add_own_arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
