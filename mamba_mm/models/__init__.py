@@ -1,6 +1,6 @@
 """What a config can name. Importing it needs MMEngine and no toolbox."""
 
-from . import losses
+from . import losses, pose_estimators
 from .backbones import (
     VIM_ARCHS,
     VMAMBA_ARCHS,
@@ -12,14 +12,32 @@ from .backbones import (
     VMUNetArch,
     VMUNetEncoder,
 )
+from .body_models import MANOLayer
 from .decode_heads import VMUNetDecoder
+from .heads import (
+    ChannelReduction,
+    DirectOutputModel,
+    GSSBlock,
+    HandGraphConv,
+    JointsRegressor,
+    MANOOutputModel,
+    TokenSampler,
+)
 from .necks import SimpleFeaturePyramid
 
 __all__ = [
     "VIM_ARCHS",
     "VMAMBA_ARCHS",
     "VMUNET_ARCHS",
+    "ChannelReduction",
+    "DirectOutputModel",
+    "GSSBlock",
+    "HandGraphConv",
+    "JointsRegressor",
+    "MANOLayer",
+    "MANOOutputModel",
     "SimpleFeaturePyramid",
+    "TokenSampler",
     "VMUNetArch",
     "VMUNetDecoder",
     "VMUNetEncoder",
@@ -28,4 +46,5 @@ __all__ = [
     "VimArch",
     "VisionMamba",
     "losses",
+    "pose_estimators",
 ]
