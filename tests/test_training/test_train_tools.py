@@ -1,39 +1,19 @@
 """Training and evaluation through the very commands that a user types."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from training_runs import CONFIGS, DATA_DIR, run_tool
 
 pytest.importorskip("mmdet")
 pytest.importorskip("mmcv.ops")
 
-ROOT = Path(__file__).parents[2]
-CONFIGS = ROOT / "configs" / "mmdet" / "vmamba"
-SHAPES_CONFIG = CONFIGS / "rtmdet-ins_vmamba-nano_fpn_shapes.py"
-PHOTOS_CONFIG = CONFIGS / "rtmdet-ins_vmamba-nano_fpn_coco-4-photos.py"
-DATA_DIR = Path(os.environ.get("MAMBA_MM_DATA_DIR", ROOT.parent / "shared" / "data"))
+SHAPES_CONFIG = CONFIGS / "mmdet" / "vmamba" / "rtmdet-ins_vmamba-nano_fpn_shapes.py"
+PHOTOS_CONFIG = CONFIGS / "mmdet" / "vmamba" / "rtmdet-ins_vmamba-nano_fpn_coco-4-photos.py"
 
 # A person whose box is smaller than that, in the photograph's pixels, is three pixels of
 # the coarsest map that a region is read from; the model need not find it.
 LEAST_PERSON_AREA = 64 * 64
-
-
-def run_tool(name, *arguments, **environment):
-    """Run ``tools/NAME.py`` as a process; return what it printed."""
-    command = [sys.executable, str(ROOT / "tools" / f"{name}.py"), *map(str, arguments)]
-    run = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {key: str(value) for key, value in environment.items()},
-    )
-    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
-    return run.stdout + run.stderr
 
 
 def logged_losses(work_dir):

@@ -1,17 +1,11 @@
 """Vim through MMPretrain's own runner, by the commands that a user types."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
+from training_runs import ROOT, run_tool
 
 pytest.importorskip("mmpretrain")
 cv2 = pytest.importorskip("cv2")
-
-ROOT = Path(__file__).parents[2]
 
 CONFIG = """
 _base_ = "{root}/configs/_base_/vim/in1k.py"
@@ -45,14 +39,6 @@ param_scheduler = []
 train_cfg = dict(max_epochs=1)
 default_hooks = dict(logger=dict(interval=1))
 """
-
-
-def run_tool(name, *arguments):
-    command = [sys.executable, str(ROOT / "tools" / f"{name}.py"), *map(str, arguments)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    run = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
-    return run.stdout + run.stderr
 
 
 def write_images(folder):

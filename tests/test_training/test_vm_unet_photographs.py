@@ -1,16 +1,12 @@
 """VM-UNet learns four photographs, through the very commands that a user types."""
 
-import os
 import re
-from pathlib import Path
 
 import pytest
-from segmentation_runs import CONFIGS, ROOT, train_and_test
+from training_runs import CONFIGS, DATA_DIR, train_and_test
 
 pytest.importorskip("mmseg")
 cv2 = pytest.importorskip("cv2")
-
-DATA_DIR = Path(os.environ.get("MAMBA_MM_DATA_DIR", ROOT.parent / "shared" / "data"))
 
 pytestmark = pytest.mark.slow
 
@@ -25,7 +21,7 @@ pytestmark = pytest.mark.slow
 def test_the_persons_of_four_photographs_are_learnt_by_heart(name, tmp_path):
     """Over 0.8 IoU, on average over the photographs and of all their pixels together."""
     metrics, printed, pictures = train_and_test(
-        CONFIGS / f"{name}.py", tmp_path, MAMBA_MM_DATA_DIR=DATA_DIR
+        CONFIGS / "mmseg" / "vm_unet" / f"{name}.py", tmp_path, MAMBA_MM_DATA_DIR=DATA_DIR
     )
     assert metrics["case/IoU_person"] > 80
     (row,) = re.findall(r"\| +person +\| +([\d.]+) ", printed)  # of IoUMetric's table

@@ -1,4 +1,4 @@
-"""Training and testing of segmenters, through the very commands that a user types."""
+"""Training and testing through the very commands that a user types."""
 
 import json
 import os
@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-CONFIGS = ROOT / "configs" / "mmseg" / "vm_unet"
+CONFIGS = ROOT / "configs"
+DATA_DIR = Path(os.environ.get("MAMBA_MM_DATA_DIR", ROOT.parent / "shared" / "data"))
 
 # Threads that wait busily are twenty times slower as soon as another process wants a core.
 WAITING = {"OMP_WAIT_POLICY": "PASSIVE"}

@@ -1,0 +1,36 @@
+"""Hamba as published: ViT-H in HaMeR's arrangement, from HaMeR's weights, on FreiHAND."""
+
+_base_ = "../../_base_/hamba/freihand.py"
+
+# HaMeR's checkpoint, converted; README.md says how.
+pretrained = "checkpoints/hamer_vit-h.pth"
+
+model = dict(
+    type="mamba_mm.TopdownHandMeshEstimator",
+    data_preprocessor=dict(
+        type="PoseDataPreprocessor",
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        bgr_to_rgb=True,
+    ),
+    backbone=dict(
+        type="mmpretrain.VisionTransformer",
+        arch="huge",
+        img_size=(256, 192),
+        patch_size=16,
+        qkv_bias=True,
+        drop_path_rate=0.55,
+        with_cls_token=False,
+        out_type="featmap",
+        patch_cfg=dict(padding=2),
+        init_cfg=dict(type="Pretrained", checkpoint=pretrained, prefix="backbone."),
+    ),
+    head=dict(
+        type="mamba_mm.HambaHead",
+        in_channels=1280,
+        input_size={{_base_.input_size}},
+        # The patches are padded by 2 pixels, so the first is centred at 6, not at 8.
+        ts=dict(token_offset=6.0),
+        decoder={{_base_.codec}},
+    ),
+)
