@@ -22,7 +22,8 @@ config=$root/configs/mmpose/hamba/hamba_vmamba-nano_toy-hands-128x96.py
 set_up
 
 say "1/4 data: $data"
-"$python" "$root/tools/dataset_converters/make_toy_hands.py" "$data"
+"$python" "$root/tools/dataset_converters/make_toy_hands.py" "$data" \
+  --train-images 4000 --image-size 128 --orientation-spread 30
 forget_other_runs
 
 train

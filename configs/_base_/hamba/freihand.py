@@ -1,21 +1,20 @@
-# FreiHAND as released, and HaMeR's augmentation. The MANO file: MAMBA_MM_MANO says where it is.
+# Hamba on FreiHAND as released, with HaMeR's augmentation; the backbone is missing. MAMBA_MM_MANO
+# says where the MANO file is.
 _base_ = ["../vmamba/paramwise.py", "./runtime.py"]
 
 data_root = "{{$MAMBA_MM_FREIHAND:data/freihand}}/"
 input_size = (192, 256)
 codec = dict(type="mamba_mm.MANOLabel", input_size=input_size)
-meta_keys = (
-    "id",
-    "img_id",
-    "img_path",
-    "ori_shape",
-    "img_shape",
-    "input_size",
-    "input_center",
-    "input_scale",
-    "flipped",
-    "bbox_rotation",
-    "dataset_name",
+
+model = dict(
+    type="mamba_mm.TopdownHandMeshEstimator",
+    data_preprocessor=dict(
+        type="PoseDataPreprocessor",
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        bgr_to_rgb=True,
+    ),
+    head=dict(type="mamba_mm.HambaHead", input_size=input_size, decoder=codec),
 )
 
 train_pipeline = [
@@ -36,7 +35,7 @@ train_pipeline = [
     dict(type="mamba_mm.MeshRotate"),
     dict(type="mamba_mm.ChannelGain", gain_range=(0.8, 1.2)),
     dict(type="GenerateTarget", encoder=codec),
-    dict(type="PackPoseInputs", meta_keys=meta_keys),
+    dict(type="PackPoseInputs", meta_keys={{_base_.hand_meta_keys}}),
 ]
 test_pipeline = [
     dict(type="LoadImage"),
@@ -44,7 +43,7 @@ test_pipeline = [
     dict(type="mamba_mm.HandMeshRandomFlip", mode="to_right"),
     dict(type="TopdownAffine", input_size=input_size, use_udp=False),
     dict(type="GenerateTarget", encoder=codec),
-    dict(type="PackPoseInputs", meta_keys=meta_keys),
+    dict(type="PackPoseInputs", meta_keys={{_base_.hand_meta_keys}}),
 ]
 
 train_dataloader = dict(

@@ -14,18 +14,3 @@ param_scheduler = [
 ]
 auto_scale_lr = dict(base_batch_size=64)
 default_hooks = dict(checkpoint=dict(interval=5000))
-
-model = dict(
-    type="mamba_mm.TopdownHandMeshEstimator",
-    data_preprocessor=dict(
-        type="PoseDataPreprocessor",
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True,
-    ),
-    head=dict(
-        type="mamba_mm.HambaHead",
-        input_size={{_base_.input_size}},
-        decoder={{_base_.codec}},
-    ),
-)

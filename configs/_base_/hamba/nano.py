@@ -4,6 +4,15 @@ _base_ = ["../vmamba/paramwise.py", "./runtime.py"]
 input_size = (96, 128)
 codec = dict(type="mamba_mm.MANOLabel", input_size=input_size)
 
+test_pipeline = [
+    dict(type="LoadImage"),
+    dict(type="GetBBoxCenterScale", padding=1.25),
+    dict(type="mamba_mm.HandMeshRandomFlip", mode="to_right"),
+    dict(type="TopdownAffine", input_size=input_size, use_udp=False),
+    dict(type="GenerateTarget", encoder=codec),
+    dict(type="PackPoseInputs", meta_keys={{_base_.hand_meta_keys}}),
+]
+
 model = dict(
     type="mamba_mm.TopdownHandMeshEstimator",
     data_preprocessor=dict(

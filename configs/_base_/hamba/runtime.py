@@ -25,5 +25,20 @@ log_level = "INFO"
 load_from = None
 resume = False
 
+# What the estimator needs to bring a hand back into its photograph, beside MMPose's own.
+hand_meta_keys = (
+    "id",
+    "img_id",
+    "img_path",
+    "ori_shape",
+    "img_shape",
+    "input_size",
+    "input_center",
+    "input_scale",
+    "flipped",
+    "bbox_rotation",
+    "dataset_name",
+)
+
 val_cfg = dict(type="ValLoop")
 test_cfg = dict(type="TestLoop")

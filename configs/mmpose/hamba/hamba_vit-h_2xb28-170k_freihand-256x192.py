@@ -6,13 +6,6 @@ _base_ = "../../_base_/hamba/freihand.py"
 pretrained = "checkpoints/hamer_vit-h.pth"
 
 model = dict(
-    type="mamba_mm.TopdownHandMeshEstimator",
-    data_preprocessor=dict(
-        type="PoseDataPreprocessor",
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True,
-    ),
     backbone=dict(
         type="mmpretrain.VisionTransformer",
         arch="huge",
@@ -25,12 +18,6 @@ model = dict(
         patch_cfg=dict(padding=2),
         init_cfg=dict(type="Pretrained", checkpoint=pretrained, prefix="backbone."),
     ),
-    head=dict(
-        type="mamba_mm.HambaHead",
-        in_channels=1280,
-        input_size={{_base_.input_size}},
-        # The patches are padded by 2 pixels, so the first is centred at 6, not at 8.
-        ts=dict(token_offset=6.0),
-        decoder={{_base_.codec}},
-    ),
+    # The patches are padded by 2 pixels, so the first is centred at 6, not at 8.
+    head=dict(in_channels=1280, ts=dict(token_offset=6.0)),
 )

@@ -8,40 +8,14 @@ ToyMANO, whose bones have to stretch to fit.
 _base_ = "../../_base_/hamba/nano.py"
 
 data_root = "{{$MAMBA_MM_DATA_DIR:../shared/data}}/rhd/"
-input_size = {{_base_.input_size}}
-codec = {{_base_.codec}}
 
 model = dict(backbone=dict(arch="nano"))
 
-pipeline = [
-    dict(type="LoadImage"),
-    dict(type="GetBBoxCenterScale", padding=1.25),
-    dict(type="mamba_mm.HandMeshRandomFlip", mode="to_right"),
-    dict(type="TopdownAffine", input_size=input_size, use_udp=False),
-    dict(type="mamba_mm.MeshRotate"),
-    dict(type="GenerateTarget", encoder=codec),
-    dict(
-        type="PackPoseInputs",
-        meta_keys=(
-            "id",
-            "img_id",
-            "img_path",
-            "ori_shape",
-            "img_shape",
-            "input_size",
-            "input_center",
-            "input_scale",
-            "flipped",
-            "bbox_rotation",
-            "dataset_name",
-        ),
-    ),
-]
 photos = dict(
     type="mamba_mm.RHDMeshDataset",
     data_root=data_root,
     ann_file="test_rhd.json",
-    pipeline=pipeline,
+    pipeline={{_base_.test_pipeline}},
 )
 train_dataloader = dict(
     batch_size=3,
