@@ -6,6 +6,7 @@ import random
 import pytest
 import torch
 from scan_cases import (
+    SUMS,
     Case,
     assert_exact,
     errors_against_definition,
@@ -250,6 +251,12 @@ def test_grid_of_long_cases(length, states, groups, compiled):
 
 @pytest.mark.slow
 def test_a_detection_sized_map(compiled):
-    # 200 x 320 positions: the first stage of a detector at 800 x 1280.
+    # 200 x 320 positions: the first stage of a detector at 800 x 1280. The definition would walk
+    # them one by one; the plain PyTorch scan, which equals it, is a hundred times faster.
     case = Case(batch=1, dim=8, length=64000, states=1, groups=4)
-    assert_exact(case, FLOAT32)
+    actual = run_with_gradients(leaves(case.arguments), case.softplus)
+    wide = leaves(case.arguments, torch.float64)
+    expected = run_with_gradients(wide, case.softplus, backend="torch")
+    for name, exact in expected.items():
+        floor = 1.0 if name in SUMS else 1e-30
+        assert relative_error(actual[name], exact, floor) <= FLOAT32, name

@@ -10,29 +10,21 @@ HAMBA = CONFIGS / "mmpose" / "hamba"
 TOY_CONFIG = HAMBA / "hamba_vmamba-nano_toy-hands-128x96.py"
 
 
-def test_train_resume_and_compare_with_the_mean_pose(tmp_path):
+def test_train_and_compare_with_the_mean_pose(tmp_path):
     data, work = tmp_path / "data", tmp_path / "work"
     images = ("--train-images", 8, "--val-images", 4, "--image-size", 96)
     run_tool("dataset_converters/make_toy_hands", data, *images)
-    small = (
+    log = run_tool(
+        *("train", TOY_CONFIG, "--work-dir", work),
         *("--cfg-options", "train_dataloader.batch_size=4", "default_hooks.logger.interval=1"),
-        *("train_dataloader.num_workers=0", "train_dataloader.persistent_workers=False"),
-        *("val_dataloader.num_workers=0", "val_dataloader.persistent_workers=False"),
+        *("train_cfg.max_epochs=1", "train_cfg.val_interval=1"),
+        MAMBA_MM_HANDS_DATA=data,
     )
-
-    def train(epochs, *flags):
-        end = (f"train_cfg.max_epochs={epochs}", f"train_cfg.val_interval={epochs}")
-        arguments = ("train", TOY_CONFIG, "--work-dir", work, *flags, *small, *end)
-        return run_tool(*arguments, MAMBA_MM_HANDS_DATA=data)
-
-    assert "Epoch(train) [1][2/2]" in train(1)
-    resumed = train(2, "--resume")
-    assert "Epoch(train) [1]" not in resumed
-    assert "Epoch(train) [2][2/2]" in resumed
-    assert "mesh/PA-MPVPE" in resumed
+    assert "Epoch(train) [1][2/2]" in log
+    assert "mesh/PA-MPVPE" in log
 
     evaluation = tmp_path / "evaluation.txt"
-    evaluation.write_text(resumed)
+    evaluation.write_text(log)
     table = run_tool(
         *("analysis_tools/mean_pose_errors", TOY_CONFIG, "--evaluation", evaluation),
         MAMBA_MM_HANDS_DATA=data,

@@ -28,13 +28,13 @@ def run_tool(name, *arguments, **environment):
     return run.stdout + run.stderr
 
 
-def train_and_test(config, folder, **environment):
-    """Train, then test the last checkpoint.
+def train_and_test(config, folder, *flags, **environment):
+    """Train, with further flags, then test the last checkpoint.
 
     Returns:
         Its metrics, what the test printed, and the pictures.
     """
-    run_tool("train", config, "--work-dir", folder / "train", **environment)
+    run_tool("train", config, "--work-dir", folder / "train", *flags, **environment)
     checkpoint = (folder / "train" / "last_checkpoint").read_text().strip()
     pictures = folder / "pictures"
     printed = run_tool(
@@ -42,4 +42,5 @@ def train_and_test(config, folder, **environment):
         **environment,
     )
     (metrics,) = (folder / "test").glob("*/*.json")
-    return json.loads(metrics.read_text()), printed, sorted(pictures.rglob("*.png"))
+    drawn = [path for path in pictures.rglob("*") if path.suffix in (".png", ".jpg")]
+    return json.loads(metrics.read_text()), printed, sorted(drawn)
