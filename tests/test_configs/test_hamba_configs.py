@@ -89,7 +89,7 @@ def test_the_configs_are_all_there():
     backbones = {path.stem.split("_")[1] for path in FREIHAND if path.stem.startswith("hamba")}
     assert systems == set(HEAD_PARAMETERS)
     assert backbones == {"vit-h", "vit-b", "vit-s", "vmamba-t", "vim-s", "hrnet-w32", "res50"}
-    assert len(CONFIGS) == 15
+    assert len(CONFIGS) == 17
 
 
 @pytest.mark.parametrize(

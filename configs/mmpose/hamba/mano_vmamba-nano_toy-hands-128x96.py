@@ -1,0 +1,14 @@
+_base_ = "./hamba_vmamba-nano_toy-hands-128x96.py"
+
+model = dict(
+    head=dict(
+        _delete_=True,
+        type="mamba_mm.MANOHead",
+        in_channels=128,
+        head_hidden_dims=256,
+        input_size={{_base_.input_size}},
+        losses={{_base_.model.head.losses}},
+        output_model={{_base_.model.head.output_model}},
+        decoder={{_base_.codec}},
+    ),
+)
