@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
 from mmengine.model.weight_init import PretrainedInit
 
 
-class StrictInit:
+class StrictInit(ABC):
     """Mixin of a :class:`mmengine.model.BaseModule` that loads its own pretrained weights.
 
     MMEngine's ``Pretrained`` loads what fits and leaves the rest random. Here it goes to
@@ -21,17 +22,14 @@ class StrictInit:
 
     pretrained_fields: tuple[str, ...] = ("prefix",)
 
+    @abstractmethod
     def load_pretrained(self, checkpoint: str, prefix: str | None = None) -> None:
         """Fill this module from a checkpoint, completely or not at all.
 
         Args:
             checkpoint: Path or URL.
             prefix: Where in the file the weights lie; ``None`` finds it.
-
-        Raises:
-            NotImplementedError: Always: every class that mixes this in loads its own weights.
         """
-        raise NotImplementedError(f"{type(self).__name__} must define load_pretrained")
 
     def init_weights(self) -> None:
         """Initialise as ``init_cfg`` says; ``Pretrained`` comes last and is strict.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -110,6 +111,7 @@ class HandMeshHead(BaseHead):
             )
         return x
 
+    @abstractmethod
     def forward(self, feats: Sequence[Tensor]) -> dict[str, Prediction]:
         """Predict from the backbone's maps.
 
@@ -119,7 +121,6 @@ class HandMeshHead(BaseHead):
         Returns:
             A prediction for each of :attr:`outputs`, by name.
         """
-        raise NotImplementedError(f"{type(self).__name__} must define forward")
 
     def predict(
         self,

@@ -7,6 +7,7 @@ parameters into points. All else of a head is the same for hands, and for anythi
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from .hand_prediction import HandPrediction, PointPrediction
 from .mean_params import CAM_INIT, check_cam, default_mean_parameters, load_mean_parameters
 
 
-class OutputModel(nn.Module):
+class OutputModel(nn.Module, ABC):
     """Base of the output models: mean parameters, and full precision.
 
     The means are no part of a state dict: those of a hand come from a licensed model.
@@ -58,9 +59,9 @@ class OutputModel(nn.Module):
             }
             return self.decode(**parameters)
 
+    @abstractmethod
     def decode(self, **parameters: Tensor) -> HandPrediction | PointPrediction:
         """Turn parameters, (B, size) each, into a prediction."""
-        raise NotImplementedError(f"{type(self).__name__} must define decode")
 
 
 @MODELS.register_module()
