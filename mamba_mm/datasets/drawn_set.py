@@ -65,7 +65,8 @@ def draw_set(
     stamp_name: str,
     version: int,
     config: object,
-    draw: Callable[[Path], None],
+    write_split: Callable[[Path, str], None],
+    summary: str,
     *,
     force: bool,
     report: Callable[[str], None],
@@ -77,9 +78,10 @@ def draw_set(
         stamp_name: Name of the file that says what was asked for.
         version: Of the drawing; sets of another version are not reused.
         config: A dataclass.
-        draw: Draws all files into the folder that it is given.
+        write_split: Draws the files of a split, by its name, into the folder that it is given.
+        summary: What is said of the folder when the set has been drawn.
         force: Replace whatever ``folder`` holds.
-        report: Called with one line when there is nothing to draw.
+        report: Called with one line when the set is there.
 
     Returns:
         True if the set was drawn, False if ``folder`` already held this very set.
@@ -87,8 +89,21 @@ def draw_set(
     Raises:
         FileExistsError: ``folder`` holds something else and ``force`` is not set.
     """
+
+    def draw(partial: Path) -> None:
+        for split in SPLITS:
+            write_split(partial, split)
+
     stamp = {"drawing_version": version, **asdict(config)}
-    return draw_folder(folder, stamp_name, stamp, draw, force=force, report=report)
+    drawn = draw_folder(folder, stamp_name, stamp, draw, force=force, report=report)
+    if drawn:
+        report(f"{folder}: {summary}")
+    return drawn
+
+
+def images_of(config: object, split: str) -> int:
+    """Return how many images ``split`` ("train" or "val") holds, as ``config`` says."""
+    return getattr(config, f"{split}_images")
 
 
 def drawing_command(

@@ -10,7 +10,7 @@ import torch
 
 cv2 = pytest.importorskip("cv2")
 
-from mamba_mm.datasets.drawn_set import generator_of  # noqa: E402
+from mamba_mm.datasets.drawn_set import generator_of, images_of  # noqa: E402
 from mamba_mm.datasets.toy_hands import (  # noqa: E402
     GESTURES,
     HandAnatomy,
@@ -232,7 +232,7 @@ def test_the_layout_has_no_left_hands_and_may_be_empty(tmp_path, hands, factory)
 def test_xtcocotools_reads_the_annotations(root, split, capsys):
     coco_api = pytest.importorskip("xtcocotools.coco")
     content = coco_api.COCO(str(root / "annotations" / f"toy_hands_{split}.json"))
-    count = CONFIG.images_of(split)
+    count = images_of(CONFIG, split)
     assert sorted(content.imgs) == sorted(content.anns) == list(range(1, count + 1))
     (category,) = content.cats.values()
     assert category["keypoints"] == list(OPENPOSE_NAMES)

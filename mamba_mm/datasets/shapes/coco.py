@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 
 from ..drawn_folder import to_json, write_image
-from ..drawn_set import SPLITS, draw_set, generator_of, refuse_negative, refuse_small_images
+from ..drawn_set import draw_set, generator_of, images_of, refuse_negative, refuse_small_images
 from .outlines import CATEGORIES
 from .scene import OVERSAMPLING, PlacedShape, Scene, draw_scene
 
@@ -66,10 +66,6 @@ class ShapesConfig:
             self.height, self.width, "the smallest shape is 1/20 of the shorter side"
         )
 
-    def images_of(self, split: str) -> int:
-        """Return how many images ``split`` ("train" or "val") holds."""
-        return {"train": self.train_images, "val": self.val_images}[split]
-
 
 def write_shapes_coco(
     folder: str | Path,
@@ -94,15 +90,14 @@ def write_shapes_coco(
     Raises:
         FileExistsError: ``folder`` holds something else and ``force`` is not set.
     """
-
-    def draw(partial: Path) -> None:
-        for split in SPLITS:
-            _write_split(partial, split, config, report)
-
-    drawn = draw_set(folder, STAMP, DRAWING_VERSION, config, draw, force=force, report=report)
-    if drawn:
-        report(f"{folder}: {config.train_images} images to train on, {config.val_images} held out")
-    return drawn
+    summary = f"{config.train_images} images to train on, {config.val_images} held out"
+    return draw_set(
+        *(folder, STAMP, DRAWING_VERSION, config),
+        lambda root, split: _write_split(root, split, config, report),
+        summary,
+        force=force,
+        report=report,
+    )
 
 
 def _write_split(
@@ -112,7 +107,7 @@ def _write_split(
     image_folder.mkdir(parents=True)
     images: list[dict] = []
     annotations: list[dict] = []
-    count = config.images_of(split)
+    count = images_of(config, split)
     for index in range(count):
         rng = generator_of(config.seed, split, index)
         scene = draw_scene(rng, config.height, config.width)

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from ..drawn_folder import to_json, write_image
-from ..drawn_set import SPLITS, draw_set, generator_of, refuse_negative, refuse_small_images
+from ..drawn_set import draw_set, generator_of, images_of, refuse_negative, refuse_small_images
 from .appearance import paint_hand, palm_share
 from .coco import coco_annotation, coco_content, coco_image
 from .freihand import SPLIT_NAMES, FreiHANDLabels
@@ -72,10 +72,6 @@ class ToyHandsConfig:
                 f"orientation_spread is an angle of 0..180 degrees, got {self.orientation_spread}"
             )
 
-    def images_of(self, split: str) -> int:
-        """Return how many images ``split`` ("train" or "val") holds."""
-        return {"train": self.train_images, "val": self.val_images}[split]
-
     def is_right(self, index: int) -> bool:
         """Say whether image ``index`` of a split shows a right hand."""
         # The number of left hands before an image grows by one where it shows one.
@@ -103,15 +99,14 @@ def write_toy_hands(
     Raises:
         FileExistsError: ``folder`` holds something else and ``force`` is not set.
     """
-
-    def draw(partial: Path) -> None:
-        for split in SPLITS:
-            _write_split(partial, split, config, report)
-
-    drawn = draw_set(folder, STAMP, DRAWING_VERSION, config, draw, force=force, report=report)
-    if drawn:
-        report(f"{folder}: {config.train_images} images to train on, {config.val_images} held out")
-    return drawn
+    summary = f"{config.train_images} images to train on, {config.val_images} held out"
+    return draw_set(
+        *(folder, STAMP, DRAWING_VERSION, config),
+        lambda root, split: _write_split(root, split, config, report),
+        summary,
+        force=force,
+        report=report,
+    )
 
 
 def _write_split(
@@ -119,7 +114,7 @@ def _write_split(
 ) -> None:
     factory = HandFactory(config.image_size, config.orientation_spread)
     palm = palm_share(factory.layer.model.v_template, factory.layer.faces)
-    name, count = SPLIT_NAMES[split], config.images_of(split)
+    name, count = SPLIT_NAMES[split], images_of(config, split)
     for side in ("", "left/"):
         for kind in ("rgb", "mask"):
             (root / f"{side}{name}" / kind).mkdir(parents=True)
@@ -153,7 +148,7 @@ def _hands(
     factory: HandFactory, split: str, config: ToyHandsConfig
 ) -> Iterator[tuple[np.random.Generator, Hand]]:
     """Draw hands in batches, each from a generator of its own that then paints it."""
-    count = config.images_of(split)
+    count = images_of(config, split)
     for start in range(0, count, _BATCH):
         indices = range(start, min(start + _BATCH, count))
         rngs = [generator_of(config.seed, split, index) for index in indices]

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..drawn_folder import write_image
-from ..drawn_set import SPLITS, draw_set, generator_of, refuse_negative, refuse_small_images
+from ..drawn_set import draw_set, generator_of, images_of, refuse_negative, refuse_small_images
 from .lesions import LESION_CLASSES, draw_lesion
 from .organs import ORGAN_CLASSES, draw_organs
 
@@ -83,25 +83,26 @@ def write_toy_medical(
     Raises:
         FileExistsError: ``folder`` holds something else and ``force`` is not set.
     """
-
-    def draw(partial: Path) -> None:
-        for split, count in zip(SPLITS, (config.train_images, config.val_images), strict=True):
-            _write_split(partial, split, count, config)
-            report(f"{split}: {count} images drawn")
-
-    drawn = draw_set(folder, STAMP, DRAWING_VERSION, config, draw, force=force, report=report)
-    if drawn:
-        classes = ", ".join(KINDS[config.kind][1])
-        report(f"{folder}: {config.kind} ({classes})")
-    return drawn
+    summary = f"{config.kind} ({', '.join(KINDS[config.kind][1])})"
+    return draw_set(
+        *(folder, STAMP, DRAWING_VERSION, config),
+        lambda root, split: _write_split(root, split, config, report),
+        summary,
+        force=force,
+        report=report,
+    )
 
 
-def _write_split(root: Path, split: str, count: int, config: ToyMedicalConfig) -> None:
+def _write_split(
+    root: Path, split: str, config: ToyMedicalConfig, report: Callable[[str], None]
+) -> None:
     draw_one = KINDS[config.kind][0]
     folders = [root / name / split for name in ("img_dir", "ann_dir")]
     for folder in folders:
         folder.mkdir(parents=True)
+    count = images_of(config, split)
     for index in range(count):
         rng = generator_of(config.seed, split, index)
         for folder, pixels in zip(folders, draw_one(rng, config.height, config.width), strict=True):
             write_image(folder / f"{index + 1:05d}.png", pixels)
+    report(f"{split}: {count} images drawn")
