@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from training_runs import ROOT, run_tool
+from training_runs import ROOT, run_script
 
 pytest.importorskip("mmpretrain")
 cv2 = pytest.importorskip("cv2")
@@ -62,7 +62,7 @@ def prepare(folder):
 
 def test_train_and_validate(tmp_path):
     config, work = prepare(tmp_path)
-    log = run_tool("train", config, "--work-dir", work)
+    log = run_script("train", config, "--work-dir", work)
     assert "Epoch(train) [1][2/2]" in log
     assert "accuracy/top1" in log
     assert (work / "epoch_1.pth").is_file()
@@ -71,12 +71,12 @@ def test_train_and_validate(tmp_path):
 @pytest.mark.slow
 def test_resume_and_test(tmp_path):
     config, work = prepare(tmp_path)
-    run_tool("train", config, "--work-dir", work)
-    resumed = run_tool(
+    run_script("train", config, "--work-dir", work)
+    resumed = run_script(
         *("train", config, "--work-dir", work, "--resume"),
         *("--cfg-options", "train_cfg.max_epochs=2"),
     )
     assert "Epoch(train) [1]" not in resumed
     assert "Epoch(train) [2][2/2]" in resumed
-    tested = run_tool("test", config, work / "epoch_2.pth", "--work-dir", work)
+    tested = run_script("test", config, work / "epoch_2.pth", "--work-dir", work)
     assert "accuracy/top1" in tested

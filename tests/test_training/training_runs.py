@@ -1,10 +1,14 @@
 """Training and testing through the very commands that a user types."""
 
+import importlib
 import json
 import os
 import subprocess
 import sys
+import traceback
 from pathlib import Path
+
+import torch
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "configs"
@@ -26,6 +30,65 @@ def run_tool(name, *arguments, **environment):
     )
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
     return run.stdout + run.stderr
+
+
+# Of a toolbox: what a script imports in any case.
+PARTS = ("apis", "datasets", "engine", "evaluation", "models", "visualization")
+
+
+def run_script(name, config, *arguments, **environment):
+    """Do what ``tools/train.py`` or ``tools/test.py`` does, but in a fork of this process.
+
+    The toolbox's own script runs, as there. What it imports is imported before the fork, once
+    for all runs of a test process: most of a short run would be imports.
+
+    Args:
+        name: ``"train"`` or ``"test"``.
+        config: The config.
+        *arguments: The script's further arguments.
+        **environment: Variables to set.
+
+    Returns:
+        What it printed.
+    """
+    from mamba_mm.apis.toolbox_scripts import toolbox_of
+
+    toolbox = toolbox_of(Path(config)).module
+    for module in ("mmengine.runner", "mamba_mm.models", *(f"{toolbox}.{part}" for part in PARTS)):
+        importlib.import_module(module)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    read_end, write_end = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(read_end)
+        _run_and_exit(write_end, name, [config, *arguments], environment)
+    os.close(write_end)
+    with open(read_end, errors="replace") as pipe:
+        printed = pipe.read()
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0, printed[-6000:]
+    return printed
+
+
+def _run_and_exit(output, name, arguments, environment):
+    """Run a script in a forked process, its output to a file descriptor; never return."""
+    from mamba_mm.apis.toolbox_scripts import run_toolbox_script
+
+    status = 1
+    try:
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        sys.stdout = sys.stderr = open(output, "w", buffering=1)  # noqa: SIM115 - to the end
+        os.environ.update({key: str(value) for key, value in environment.items()})
+        torch.set_num_threads(1)  # the threads of a pool do not survive a fork
+        run_toolbox_script(name, [str(argument) for argument in arguments])
+        status = 0
+    except BaseException as error:  # noqa: BLE001 - nothing may return to pytest
+        traceback.print_exception(error)
+    finally:
+        sys.stdout.flush()
+        os._exit(status)
 
 
 def train_and_test(config, folder, *flags, **environment):
