@@ -2,6 +2,10 @@
 
 from mamba_mm.registry import HOOKS, register_on_demand
 
+from .layer_decay_constructor import LayerDecayOptimWrapperConstructor
+
 register_on_demand(
     HOOKS, "MeshVisualizationHook", "mamba_mm.engine.mesh_visualization_hook", "mmpose"
 )
+
+__all__ = ["LayerDecayOptimWrapperConstructor"]

@@ -1,6 +1,6 @@
 # Hamba on FreiHAND as released, with HaMeR's augmentation; the backbone is missing. MAMBA_MM_MANO
 # says where the MANO file is.
-_base_ = ["../vmamba/paramwise.py", "./runtime.py"]
+_base_ = ["./runtime.py"]
 
 data_root = "{{$MAMBA_MM_FREIHAND:data/freihand}}/"
 input_size = (192, 256)
@@ -79,13 +79,14 @@ test_dataloader = val_dataloader
 val_evaluator = [dict(type="mamba_mm.HandMeshMetric")]
 test_evaluator = val_evaluator
 
-# HaMeR's and Hamba's optimiser. No parameter of the scan decays.
+# HaMeR's and Hamba's optimiser. No norm, bias, position embedding or parameter of the scan decays.
 max_iters = 170000
 train_cfg = dict(type="IterBasedTrainLoop", max_iters=max_iters, val_interval=10000)
 optim_wrapper = dict(
     type="OptimWrapper",
     optimizer=dict(type="AdamW", lr=1e-5, weight_decay=1e-4),
-    paramwise_cfg={{_base_.vmamba_principled_paramwise}},
+    constructor="mamba_mm.LayerDecayOptimWrapperConstructor",
+    paramwise_cfg=dict(weight_decay_rule="principled"),
 )
 param_scheduler = []
 auto_scale_lr = dict(base_batch_size=56)

@@ -1,5 +1,5 @@
 # Small, from random weights, on a CPU: VMamba nano down to stride 16, and a narrow Hamba.
-_base_ = ["../vmamba/paramwise.py", "./runtime.py"]
+_base_ = ["./runtime.py"]
 
 input_size = (96, 128)
 codec = dict(type="mamba_mm.MANOLabel", input_size=input_size)
@@ -39,7 +39,8 @@ optim_wrapper = dict(
     type="OptimWrapper",
     optimizer=dict(type="AdamW", lr=2e-3, weight_decay=0.05),
     clip_grad=dict(max_norm=1.0),
-    paramwise_cfg={{_base_.vmamba_principled_paramwise}},
+    constructor="mamba_mm.LayerDecayOptimWrapperConstructor",
+    paramwise_cfg=dict(weight_decay_rule="principled"),
 )
 visualizer = dict(mano_path="toy")
 env_cfg = dict(dist_cfg=dict(backend="gloo"))

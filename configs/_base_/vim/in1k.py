@@ -7,7 +7,6 @@ _base_ = [
     "mmpretrain::_base_/datasets/imagenet_bs64_swin_224.py",
     "mmpretrain::_base_/schedules/imagenet_bs1024_adamw_swin.py",
     "mmpretrain::_base_/default_runtime.py",
-    "./paramwise.py",
 ]
 
 model = dict(
@@ -38,7 +37,8 @@ optim_wrapper = dict(
     _delete_=True,
     type="OptimWrapper",
     optimizer=dict(type="AdamW", lr=1e-3, weight_decay=0.1, eps=1e-8, betas=(0.9, 0.999)),
-    paramwise_cfg={{_base_.vim_official_paramwise}},
+    constructor="mamba_mm.LayerDecayOptimWrapperConstructor",
+    paramwise_cfg=dict(weight_decay_rule="vim_classification"),
 )
 
 param_scheduler = [

@@ -1,8 +1,6 @@
 # VM-UNet as its authors train it: stochastic depth 0.2 in both halves, which start from the
 # official ImageNet weights of Vanilla-VMamba-S. configs/mmseg/vm_unet/README.md says where they
 # come from. The channels are normed as for ImageNet.
-_base_ = ["../vmamba/paramwise.py"]
-
 pretrained = "checkpoints/vssmsmall_dp03_ckpt_epoch_238.pth"
 
 model = dict(

@@ -1,5 +1,5 @@
 # Our own small model, from random weights. No step of the scan's parameters decays.
-_base_ = ["../vmamba/paramwise.py", "./runtime.py"]
+_base_ = ["./runtime.py"]
 
 model = dict(
     type="EncoderDecoder",
@@ -21,7 +21,8 @@ optim_wrapper = dict(
     type="OptimWrapper",
     optimizer=dict(type="AdamW", lr=2e-3, weight_decay=0.05),
     clip_grad=dict(max_norm=5),
-    paramwise_cfg={{_base_.vmamba_principled_paramwise}},
+    constructor="mamba_mm.LayerDecayOptimWrapperConstructor",
+    paramwise_cfg=dict(weight_decay_rule="principled"),
 )
 env_cfg = dict(cudnn_benchmark=False, dist_cfg=dict(backend="gloo"))
 randomness = dict(seed=0)

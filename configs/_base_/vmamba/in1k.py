@@ -5,7 +5,6 @@ _base_ = [
     "mmpretrain::_base_/datasets/imagenet_bs64_swin_224.py",
     "mmpretrain::_base_/schedules/imagenet_bs1024_adamw_swin.py",
     "mmpretrain::_base_/default_runtime.py",
-    "./paramwise.py",
 ]
 
 model = dict(
@@ -32,7 +31,9 @@ optim_wrapper = dict(
     type="AmpOptimWrapper",
     loss_scale="dynamic",
     clip_grad=dict(max_norm=5.0),
-    paramwise_cfg={{_base_.vmamba_classification_official_paramwise}},
+    constructor="mamba_mm.LayerDecayOptimWrapperConstructor",
+    # Without _delete_ the keys of the base would stay beside ours.
+    paramwise_cfg=dict(_delete_=True, weight_decay_rule="vmamba_classification"),
 )
 
 custom_hooks = [dict(type="EMAHook", momentum=1e-4, priority="ABOVE_NORMAL")]

@@ -1,12 +1,11 @@
 # Mask R-CNN on COCO as the official repository trains it: 8 x 2 images, AdamW at 1e-4, decay
-# 0.05, 1000 iterations of warm-up, float32, no gradient clipping. The schedule is 1x; the
-# longer ones override it.
+# 0.05 on what its code does not spare, 1000 iterations of warm-up, float32, no gradient clipping.
+# The schedule is 1x; the longer ones override it.
 _base_ = [
     "mmdet::_base_/models/mask-rcnn_r50_fpn.py",
     "mmdet::_base_/datasets/coco_instance.py",
     "mmdet::_base_/schedules/schedule_1x.py",
     "mmdet::_base_/default_runtime.py",
-    "./paramwise.py",
 ]
 
 model = dict(
@@ -21,6 +20,7 @@ param_scheduler = [
 
 optim_wrapper = dict(
     type="OptimWrapper",
-    paramwise_cfg={{_base_.vmamba_dense_official_paramwise}},
     optimizer=dict(_delete_=True, type="AdamW", lr=0.0001, betas=(0.9, 0.999), weight_decay=0.05),
+    constructor="mamba_mm.LayerDecayOptimWrapperConstructor",
+    paramwise_cfg=dict(weight_decay_rule="vmamba_dense"),
 )

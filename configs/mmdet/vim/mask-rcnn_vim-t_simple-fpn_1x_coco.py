@@ -6,7 +6,6 @@ _base_ = [
     "mmdet::_base_/datasets/coco_instance.py",
     "mmdet::_base_/schedules/schedule_1x.py",
     "mmdet::_base_/default_runtime.py",
-    "../../_base_/vim/paramwise.py",
 ]
 
 # The official ImageNet weights, converted or as they are; ../../mmpretrain/vim says where.
@@ -38,6 +37,7 @@ param_scheduler = [
 
 optim_wrapper = dict(
     type="OptimWrapper",
-    paramwise_cfg={{_base_.vim_principled_paramwise}},
     optimizer=dict(_delete_=True, type="AdamW", lr=0.0001, betas=(0.9, 0.999), weight_decay=0.05),
+    constructor="mamba_mm.LayerDecayOptimWrapperConstructor",
+    paramwise_cfg=dict(weight_decay_rule="principled"),
 )

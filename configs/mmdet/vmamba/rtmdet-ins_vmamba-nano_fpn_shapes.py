@@ -4,8 +4,6 @@ The maps at stride 4 are not used and the head is a quarter as wide as RTMDet's:
 where a detector spends its time once the backbone is small.
 """
 
-_base_ = "../../_base_/vmamba/paramwise.py"
-
 default_scope = "mmdet"
 
 # Draw the set with tools/dataset_converters/make_shapes_coco.py.
@@ -143,7 +141,8 @@ optim_wrapper = dict(
     type="OptimWrapper",
     optimizer=dict(type="AdamW", lr=2e-3, weight_decay=0.05),
     clip_grad=dict(max_norm=5),
-    paramwise_cfg={{_base_.vmamba_principled_paramwise}},
+    constructor="mamba_mm.LayerDecayOptimWrapperConstructor",
+    paramwise_cfg=dict(weight_decay_rule="principled"),
 )
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=50),
