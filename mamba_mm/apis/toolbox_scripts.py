@@ -3,6 +3,7 @@
 ``tools/train.py``, ``tools/test.py`` and ``python -m mamba_mm train|test`` all end here.
 The script runs in this process as if it had been called itself: launchers, Ctrl-C,
 tracebacks and the exit code are its own, and it sees the very arguments that were given.
+Launched several times on a machine without a GPU, the processes find each other here.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from .cpu_processes import join_cpu_processes
 
 CONFIG_SUFFIXES = (".py", ".yaml", ".yml", ".json")
 
@@ -63,6 +66,7 @@ def run_toolbox_script(name: str, arguments: Sequence[str]) -> None:
     config = find_config(name, arguments)
     script = find_script(toolbox_of(config), name)
     sys.argv = [str(script), *arguments]
+    join_cpu_processes(arguments)
     runpy.run_path(str(script), run_name="__main__")
 
 

@@ -239,21 +239,6 @@ def test_norm_eval_keeps_batch_norms_in_evaluation():
         assert model.layers[0].blocks[0].drop_path.training
 
 
-@pytest.mark.parametrize("arch", SMALL, ids=["nano", "v0"])
-def test_checkpointing_changes_nothing(arch):
-    results = []
-    for with_cp in (False, True):
-        model = randomised(arch, with_cp=with_cp, drop_path_rate=0.5, frozen_stages=0).train()
-        image = torch.linspace(-1, 1, 4 * 3 * 32 * 32).view(4, 3, 32, 32).requires_grad_()
-        torch.manual_seed(1)
-        maps = model(image)
-        sum(m.sin().sum() for m in maps).backward()
-        gradients = [p.grad for p in model.parameters() if p.requires_grad]
-        results.append([*maps, image.grad, *gradients])
-    for plain, checkpointed in zip(*results, strict=True):
-        assert torch.equal(plain, checkpointed)
-
-
 def test_checkpointing_recomputes_every_block():
     model = VMamba("nano", with_cp=True)
     runs = []

@@ -11,7 +11,6 @@ from dataclasses import dataclass, fields
 
 from mmengine.model import BaseModule
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from mamba_mm.layers import (
     ACTIVATIONS,
@@ -340,7 +339,7 @@ class VMamba(StrictInit, BaseModule):
         self._freeze()
         if mode and self.norm_eval:
             for module in self.modules():
-                if isinstance(module, _BatchNorm):
+                if hasattr(module, "running_mean"):  # mmcv's SyncBatchNorm is no _BatchNorm
                     module.eval()
         return self
 
