@@ -1,6 +1,5 @@
 """The route scan as PyTorch sees it: registration, autograd, autocast, compile, memory, counts."""
 
-import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +21,7 @@ from route_cases import (
 from scan_cases import leaves, relative_error
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from mamba_mm.measuring.peak_memory import peak_bytes
 from mamba_mm.ops import route_scan
 from mamba_mm.ops.compiled_scan import CHECKPOINT_LANES, CHECKPOINT_STEPS
 
@@ -343,13 +343,6 @@ def test_a_gradient_under_autocast_is_that_of_rounded_inputs():
         assert torch.equal(t, reference[name].float()), name
 
 
-@pytest.fixture
-def peak_bytes(monkeypatch):
-    """The benchmarks' own measure of what the allocator hands out."""
-    monkeypatch.syspath_prepend(ROOT / "tools/benchmarks")
-    return importlib.import_module("peak_memory").peak_bytes
-
-
 @pytest.fixture(params=[1, 2])
 def threads(request):
     before = torch.get_num_threads()
@@ -372,7 +365,7 @@ SHAPES = [((56, 56), 192), ((200, 320), 96)]
 
 @pytest.mark.parametrize("layout", ["contiguous", "channels last"])
 @pytest.mark.parametrize(("size", "dim"), SHAPES)
-def test_the_forward_pass_needs_one_map(size, dim, layout, threads, peak_bytes):
+def test_the_forward_pass_needs_one_map(size, dim, layout, threads):
     case, arguments = large(size, dim, layout)
     map_bytes = 4 * dim * size[0] * size[1]
     with torch.no_grad():
@@ -382,7 +375,7 @@ def test_the_forward_pass_needs_one_map(size, dim, layout, threads, peak_bytes):
 
 
 @pytest.mark.parametrize("name", ["fer", "atrous2", "hydra"])
-def test_tables_need_no_more(name, peak_bytes):
+def test_tables_need_no_more(name):
     case, arguments = large((56, 56), 192, "contiguous", name)
     map_bytes = 4 * 192 * 56 * 56
     call(arguments, **case.keywords())  # makes the tables, which are kept
@@ -392,14 +385,14 @@ def test_tables_need_no_more(name, peak_bytes):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_needs_one_map_of_float32(dtype, threads, peak_bytes):
+def test_half_precision_needs_one_map_of_float32(dtype, threads):
     case, arguments = large((56, 56), 192, "contiguous", dtype=dtype)
     with torch.no_grad():
         most = peak_bytes(lambda: call(arguments, **case.keywords(), out_dtype=dtype))
     assert most <= (2 + 4) * 192 * 56 * 56 + SLACK_BYTES
 
 
-def test_few_channels_need_two_tiles_of_sixteen(peak_bytes):
+def test_few_channels_need_two_tiles_of_sixteen():
     case, arguments = large((56, 56), 8, "contiguous")
     with torch.no_grad():
         most = peak_bytes(lambda: call(arguments, **case.keywords()))
@@ -407,7 +400,7 @@ def test_few_channels_need_two_tiles_of_sixteen(peak_bytes):
 
 
 @pytest.mark.parametrize(("size", "dim"), SHAPES)
-def test_training_keeps_one_map_and_the_states_of_chunks(size, dim, threads, peak_bytes):
+def test_training_keeps_one_map_and_the_states_of_chunks(size, dim, threads):
     case, arguments = large(size, dim, "channels last")
     arguments = leaves(arguments)
     length = size[0] * size[1]
@@ -417,7 +410,7 @@ def test_training_keeps_one_map_and_the_states_of_chunks(size, dim, threads, pea
     assert states < most <= 2 * 4 * dim * length + states + SLACK_BYTES
 
 
-def test_gather_scan_merge_needs_several_maps(peak_bytes):
+def test_gather_scan_merge_needs_several_maps():
     # Or the measurement proves nothing.
     case, arguments = large((56, 56), 192, "contiguous")
     with torch.no_grad():
@@ -425,7 +418,7 @@ def test_gather_scan_merge_needs_several_maps(peak_bytes):
     assert most > 8 * 4 * 192 * 56 * 56
 
 
-def test_a_projection_outside_needs_the_maps_that_it_says(peak_bytes):
+def test_a_projection_outside_needs_the_maps_that_it_says():
     case, arguments = large((56, 56), 192, "contiguous")
     keywords = case.keywords() | {"delta_projection": "outside"}
     with torch.no_grad():

@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from mamba_mm.measuring.image_shape import ImageShape
+from mamba_mm.measuring.machine import Machine
+
 pytest.importorskip("mmpretrain")
 pytest.importorskip("matplotlib")
 
@@ -116,21 +119,6 @@ def test_wrong_arguments_are_explained(tool, monkeypatch, capsys, arguments, mes
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("224", (224, 224, 1)),
-        ("224@8", (224, 224, 8)),
-        ("800x1280", (800, 1280, 1)),
-        ("800x1280@16", (800, 1280, 16)),
-    ],
-)
-def test_shapes_are_read(tool, text, expected):
-    shape = tool("backbone_runs").ImageShape.parse(text)
-    assert (shape.height, shape.width, shape.batch) == expected
-    assert tool("backbone_runs").ImageShape.parse(str(shape)) == shape
-
-
 def test_every_class_names_backbones_that_exist(tool):
     zoo = tool("backbone_zoo")
     for chosen in zoo.CLASSES.values():
@@ -157,7 +145,7 @@ def contenders(tool, monkeypatch, runs):
         return runs_module.Contender(memory_format, lambda: runs[name](shape))
 
     monkeypatch.setattr(measure_module, "prepare", prepare)
-    small, large = runs_module.ImageShape(10, 10, 1), runs_module.ImageShape(20, 20, 1)
+    small, large = ImageShape(10, 10, 1), ImageShape(20, 20, 1)
     setting = runs_module.Setting("eval", "float32", "cpu")
     effort = measure_module.Effort(rounds=5, budget=10)
     return list(runs), large, small, setting, "contiguous", effort
@@ -210,64 +198,10 @@ def test_report_has_room_for_failures(tool, tmp_path):
             peak_mib=1.0,
         ),
     ]
-    machine = report.Machine.here("cpu")
+    machine = Machine.here("cpu")
     report.write_markdown(tmp_path / "table.md", machine, measured)
     plot.write_plot(tmp_path / "plot.png", "title", measured)
     lines = (tmp_path / "table.md").read_text().splitlines()
     assert "| swin_tiny | out of memory |" in lines
     assert "| resnet50 | 500.00 (_cl_) |" in lines
     assert (tmp_path / "plot.png").stat().st_size > 0
-
-
-def test_peak_counts_what_is_freed_within_the_call(tool):
-    def chain():
-        a = floats(4)
-        b = floats(8)
-        del a
-        c = floats(2)
-        del b, c
-
-    assert tool("peak_memory").peak_bytes(chain) == 12 * MIB
-    assert tool("peak_memory").peak_bytes(lambda: None) == 0
-
-
-def test_peak_does_not_depend_on_memory_from_before(tool):
-    """Memory of an earlier measured call that is freed in this one makes no room."""
-    peak_bytes = tool("peak_memory").peak_bytes
-    kept = []
-    assert peak_bytes(lambda: kept.append(floats(4))) == 4 * MIB
-
-    def replace():
-        kept.clear()
-        kept.append(floats(8))
-
-    assert peak_bytes(replace) == 8 * MIB
-
-
-def test_peak_counts_the_backward_pass(tool):
-    x = floats(4).requires_grad_()
-    # The result of exp, which is kept, and the gradient.
-    peak = tool("peak_memory").peak_bytes(lambda: x.exp().sum().backward())
-    assert 8 * MIB <= peak < 8 * MIB + 4096
-
-
-def test_peak_counts_tensors_of_compiled_ops(tool):
-    from mamba_mm.ops.extension import EXTENSION
-
-    if not EXTENSION.loaded:
-        pytest.skip(f"the compiled op is not built: {EXTENSION.detail}")
-    channels, length = 64, 4096
-    u = torch.randn(1, channels, length)
-    A, B, D = -torch.ones(channels, 1), torch.randn(1, 1, 1, length), torch.ones(channels)
-    outputs = []
-
-    def run():
-        outputs.append(
-            torch.ops.mamba_mm.selective_scan_fwd(
-                u, u, A, B, B, D, None, None, True, True, torch.float32
-            )
-        )
-
-    peak = tool("peak_memory").peak_bytes(run)
-    returned = sum(t.untyped_storage().nbytes() for t in outputs[0])
-    assert returned <= peak < 2 * returned

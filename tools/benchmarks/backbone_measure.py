@@ -6,10 +6,12 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-import torch
-from backbone_runs import ImageShape, Setting, prepare
-from interleaved import Timing, ratio, time_interleaved
-from peak_memory import peak_bytes
+from backbone_runs import Setting, prepare
+
+from mamba_mm.measuring.image_shape import ImageShape
+from mamba_mm.measuring.interleaved import Timing, ratio, time_interleaved
+from mamba_mm.measuring.memory_errors import is_out_of_memory
+from mamba_mm.measuring.peak_memory import peak_bytes
 
 
 @dataclass(frozen=True)
@@ -127,16 +129,6 @@ def measure(
         )
     timings = time_interleaved(runs, effort.rounds, effort.budget)
     return [m if m.failure else _with_times(m, timings, smallest) for m in measurements]
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Tell whether an error of PyTorch means that memory ran out.
-
-    On CUDA it has a class of its own. The CPU's allocator raises a plain RuntimeError that
-    is known by its name in the text.
-    """
-    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
-    return known or "DefaultCPUAllocator" in str(error)
 
 
 def _with_times(

@@ -12,10 +12,14 @@ matplotlib.use("Agg")  # before pyplot: there may be no display
 import matplotlib.pyplot as plt
 from backbone_measure import Measurement
 from matplotlib.axes import Axes
-from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
-OURS = ("#0b5394", "#3d9be0", "#7b3fa0")
-OTHERS = ("#d95f02", "#1b9e77", "#a6761d", "#666666", "#c2338a")
+from mamba_mm.measuring.resolution_axes import (
+    assign_colors,
+    draw_line,
+    draw_proportional_guide,
+    label_resolutions,
+)
+
 PANEL = (4.2, 3.6)
 
 
@@ -27,7 +31,7 @@ def write_plot(path: Path, title: str, measurements: Sequence[Measurement]) -> N
     """
     measured = [m for m in measurements if not m.failure]
     settings = list(dict.fromkeys(m.setting for m in measured))
-    colors = _colors(measured)
+    colors = assign_colors([m.model for m in measured], _is_ours)
     width, height = PANEL
     figure, axes = plt.subplots(
         2,
@@ -49,18 +53,6 @@ def write_plot(path: Path, title: str, measurements: Sequence[Measurement]) -> N
     plt.close(figure)
 
 
-def _colors(measurements: Sequence[Measurement]) -> dict[str, str]:
-    """Blues and violet for VMamba; a colour means the same backbone in all panels."""
-    models = list(dict.fromkeys(m.model for m in measurements))
-    ours = [model for model in models if _is_ours(model)]
-    others = [model for model in models if not _is_ours(model)]
-    return {
-        model: palette[i % len(palette)]
-        for group, palette in ((ours, OURS), (others, OTHERS))
-        for i, model in enumerate(group)
-    }
-
-
 def _is_ours(model: str) -> bool:
     return model.startswith("vmamba")
 
@@ -70,48 +62,11 @@ def _draw_latency(axes: Axes, measurements: Sequence[Measurement], colors: dict[
     batch = max(batches, key=batches.get)
     drawn = [m for m in measurements if m.batch == batch]
     for model in dict.fromkeys(m.model for m in drawn):
-        line = sorted((m.shape.pixels, m.milliseconds) for m in drawn if m.model == model)
-        ours = _is_ours(model)
-        axes.plot(
-            *zip(*line, strict=True),
-            marker="o",
-            markersize=5 if ours else 4,
-            linewidth=2.2 if ours else 1.3,
-            zorder=3 if ours else 2,
-            color=colors[model],
-            label=model,
-        )
-    _draw_guide(axes, drawn)
-    _label_shapes(axes, drawn)
-    axes.set_xlabel("pixels of an image")
+        points = [(m.shape.pixels, m.milliseconds) for m in drawn if m.model == model]
+        draw_line(axes, points, model, colors[model], _is_ours(model))
+    draw_proportional_guide(axes, [(m.shape.pixels, m.milliseconds) for m in drawn])
+    label_resolutions(axes, {m.shape.pixels: f"{m.height}x{m.width}" for m in drawn})
     axes.set_ylabel(f"milliseconds, batch {batch}")
-
-
-def _draw_guide(axes: Axes, measurements: Sequence[Measurement]) -> None:
-    """Show the slope of growth in proportion to the pixels, below all lines."""
-    pixels = sorted({m.shape.pixels for m in measurements})
-    lowest = min(m.milliseconds / m.shape.pixels for m in measurements) / 1.5
-    axes.plot(
-        [pixels[0], pixels[-1]],
-        [lowest * pixels[0], lowest * pixels[-1]],
-        linestyle=(0, (4, 3)),
-        linewidth=1,
-        color="0.45",
-        label="in proportion to the pixels",
-    )
-
-
-def _label_shapes(axes: Axes, measurements: Sequence[Measurement]) -> None:
-    names = {m.shape.pixels: f"{m.height}x{m.width}" for m in measurements}
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.set_xticks(list(names), list(names.values()), rotation=30, ha="right", fontsize=8)
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.grid(which="major", color="0.9")
-    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _draw_throughput(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +10,8 @@ import torch
 from backbone_zoo import build_backbone
 from torch import Tensor, nn
 
+from mamba_mm.measuring.image_shape import ImageShape
+
 MODES = ("eval", "train")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 MEMORY_FORMATS = {
@@ -18,39 +19,6 @@ MEMORY_FORMATS = {
     "channels_last": torch.channels_last,
 }
 PROBE_SECONDS = 0.3
-
-
-@dataclass(frozen=True)
-class ImageShape:
-    """A batch of images of one size."""
-
-    height: int
-    width: int
-    batch: int
-
-    @classmethod
-    def parse(cls, text: str) -> ImageShape:
-        """Read ``SIZE``, ``HEIGHTxWIDTH``, and either with ``@BATCH``.
-
-        Raises:
-            ValueError: The text is of another form, or a number is 0.
-        """
-        match = re.fullmatch(r"([1-9]\d*)(?:x([1-9]\d*))?(?:@([1-9]\d*))?", text)
-        if match is None:
-            raise ValueError(
-                f"shape {text!r} is not of the form SIZE or HEIGHTxWIDTH, "
-                "with @BATCH behind it for a batch other than 1; write 224@8 or 800x1280"
-            )
-        height, width, batch = match.groups()
-        return cls(int(height), int(width or height), int(batch or 1))
-
-    @property
-    def pixels(self) -> int:
-        """Pixels of one image."""
-        return self.height * self.width
-
-    def __str__(self) -> str:
-        return f"{self.height}x{self.width}@{self.batch}"
 
 
 @dataclass(frozen=True)

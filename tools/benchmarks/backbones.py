@@ -24,11 +24,14 @@ from pathlib import Path
 import torch
 from backbone_measure import Effort, Measurement, measure
 from backbone_plot import write_plot
-from backbone_report import Machine, print_measurements, write_csv, write_markdown
-from backbone_runs import DTYPES, MEMORY_FORMATS, MODES, ImageShape, Setting, prepare
+from backbone_report import print_measurements, write_csv, write_markdown
+from backbone_runs import DTYPES, MEMORY_FORMATS, MODES, Setting, prepare
 from backbone_zoo import BACKBONES, CLASSES
-from interleaved import keep_freed_memory
 from torch.profiler import ProfilerActivity, profile
+
+from mamba_mm.measuring.image_shape import ImageShape, shape_argument
+from mamba_mm.measuring.interleaved import keep_freed_memory
+from mamba_mm.measuring.machine import Machine
 
 SHAPES = ("224@8", "224", "512", "800x1280", "1248")
 PROFILED_RUNS = 3
@@ -64,7 +67,7 @@ def _parse_options() -> argparse.Namespace:
     parser.add_argument(
         "--shapes",
         nargs="+",
-        type=_shape,
+        type=shape_argument,
         default=[ImageShape.parse(text) for text in SHAPES],
         metavar="SHAPE",
         help=f"SIZE or HEIGHTxWIDTH, with @BATCH if not 1 (default: {' '.join(SHAPES)})",
@@ -96,13 +99,6 @@ def _parse_options() -> argparse.Namespace:
     if options.rounds < 2:
         parser.error(f"--rounds must be at least 2, for quartiles; got {options.rounds}")
     return options
-
-
-def _shape(text: str) -> ImageShape:
-    try:
-        return ImageShape.parse(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def run_benchmark(options: argparse.Namespace) -> None:

@@ -9,7 +9,8 @@ from datetime import date
 from pathlib import Path
 
 import torch
-from processor import processor_name
+
+from mamba_mm.measuring.processor import processor_name
 
 FORWARD, TRAINING, BACKWARD = "forward", "forward + backward", "backward"
 OURS, FASTER_UNFUSED = "ours", "torch routes + our scan"

@@ -26,9 +26,7 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from interleaved import Timing, ratio, time_interleaved
 from machine_limits import MachineLimits
-from peak_memory import peak_bytes
 from route_contenders import (
     CHOICES,
     UNFUSED,
@@ -54,6 +52,9 @@ from route_records import (
 from route_work import FUSED_FIXED, RouteShape, backward_floor, forward_floor
 from scan_options import add_options, set_up
 from scan_report import print_share, print_table
+
+from mamba_mm.measuring.interleaved import Timing, ratio, time_interleaved
+from mamba_mm.measuring.peak_memory import peak_bytes
 
 MAPS = ["14x14", "28x28", "56x56", "112x112", "200x320"]
 PASSES = {FORWARD: forward_run, TRAINING: training_run}

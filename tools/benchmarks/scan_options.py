@@ -6,10 +6,10 @@ import argparse
 import os
 
 import torch
-from interleaved import keep_freed_memory
 from machine_limits import MachineLimits, measure_limits
 
 import mamba_mm.ops  # noqa: F401  loads the compiled kernels
+from mamba_mm.measuring.interleaved import keep_freed_memory
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

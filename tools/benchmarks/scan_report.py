@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from interleaved import Timing, ratio
+from mamba_mm.measuring.interleaved import Timing, ratio
 
 
 @dataclass(frozen=True)

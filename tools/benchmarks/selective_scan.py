@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from interleaved import time_interleaved
 from machine_limits import MachineLimits
 from scan_options import add_options, set_up
 from scan_report import Floor, print_share, print_table
 from torch_scans import associative_recurrence, materialised_scan, odd_even_recurrence
 
+from mamba_mm.measuring.interleaved import time_interleaved
 from mamba_mm.ops import selective_scan, selective_scan_ref
 
 

@@ -1,0 +1,1 @@
+"""Instruments of the benchmarks and comparisons: time in turns, memory, shapes, the machine."""
