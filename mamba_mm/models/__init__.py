@@ -1,6 +1,6 @@
 """What a config can name. Importing it needs MMEngine and no toolbox."""
 
-from . import losses, pose_estimators
+from . import losses, norms, pose_estimators
 from .backbones import (
     VIM_ARCHS,
     VMAMBA_ARCHS,
@@ -46,5 +46,6 @@ __all__ = [
     "VimArch",
     "VisionMamba",
     "losses",
+    "norms",
     "pose_estimators",
 ]

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import yaml
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, DefaultScope
@@ -227,18 +226,3 @@ def test_a_drawn_set_goes_through_the_loader_and_the_metrics(tmp_path):
         metric.dataset_meta = dataset.metainfo
         metric.process({}, [sample.to_dict() for sample in samples])
         assert metric.evaluate(1)
-
-
-def test_metafile_names_configs_that_exist():
-    metafile = yaml.safe_load((FOLDER / "metafile.yml").read_text())
-    collections = {collection["Name"] for collection in metafile["Collections"]}
-    assert {model["Name"] for model in metafile["Models"]} == {path.stem for path in OFFICIAL}
-    for model in metafile["Models"]:
-        assert (ROOT / model["Config"]).is_file()
-        assert model["Name"] == Path(model["Config"]).stem
-        assert model["In Collection"] in collections
-        assert "Weights" not in model
-    for collection in metafile["Collections"]:
-        assert (ROOT / collection["README"]).is_file()
-    index = yaml.safe_load((ROOT / "model-index.yml").read_text())
-    assert "configs/mmseg/vm_unet/metafile.yml" in index["Import"]

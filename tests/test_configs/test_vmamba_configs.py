@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, DefaultScope
@@ -14,7 +13,7 @@ from mmengine.registry import MODELS, DefaultScope
 from mamba_mm.models import VMAMBA_ARCHS
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-CLASSIFIERS = sorted((CONFIGS / "mmpretrain" / "vmamba").glob("*.py"))
+CLASSIFIERS = sorted((CONFIGS / "mmpretrain" / "vmamba").glob("*_in1k.py"))
 DETECTORS = sorted((CONFIGS / "mmdet" / "vmamba").glob("mask-rcnn_*_coco.py"))
 
 QUICK_CLASSIFIERS = ("vmamba-v0-tiny", "vmamba-tiny-s2l5", "vmamba-tiny-s1l8")
@@ -279,20 +278,3 @@ def test_principled_decay_spares_norms_biases_and_the_recurrence(mmdet_scope):
     decayed += ("patch_embed.0.weight", "patch_embed.5.weight")
     for name, value in decay.items():
         assert value == (0.05 if name.endswith(decayed) else 0), name
-
-
-# --- metafiles --------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("folder", ["mmpretrain/vmamba", "mmdet/vmamba"])
-def test_metafile_names_configs_that_exist(folder):
-    metafile = yaml.safe_load((CONFIGS / folder / "metafile.yml").read_text())
-    collections = {collection["Name"] for collection in metafile["Collections"]}
-    for model in metafile["Models"]:
-        config = CONFIGS.parent / model["Config"]
-        assert config.is_file(), config
-        assert model["Name"] == config.stem
-        assert model["In Collection"] in collections
-        assert "Weights" not in model
-    for collection in metafile["Collections"]:
-        assert (CONFIGS.parent / collection["README"]).is_file()

@@ -1,14 +1,14 @@
-"""VM-UNet learns four photographs, through the very commands that a user types."""
-
-import re
+"""VM-UNet learns four photographs through MMSegmentation's own scripts."""
 
 import pytest
-from training_runs import CONFIGS, DATA_DIR, train_and_test
+from training_runs import CONFIGS, DATA_DIR, run_script, train_and_test
 
 pytest.importorskip("mmseg")
 cv2 = pytest.importorskip("cv2")
 
 pytestmark = pytest.mark.slow
+
+CONFIG = CONFIGS / "mmseg" / "vm_unet" / "vm-unet-nano_coco-4-photos-160x160.py"
 
 
 @pytest.mark.skipif(
@@ -16,12 +16,13 @@ pytestmark = pytest.mark.slow
     reason=f"no person masks in {DATA_DIR}/coco/semantic_person; set MAMBA_MM_DATA_DIR",
 )
 def test_the_persons_of_four_photographs_are_learnt_by_heart(tmp_path):
-    """Over 0.8 IoU, on average over the photographs and of all their pixels together."""
-    config = CONFIGS / "mmseg" / "vm_unet" / "vm-unet-nano_coco-4-photos-160x160.py"
-    metrics, printed, pictures = train_and_test(config, tmp_path, MAMBA_MM_DATA_DIR=DATA_DIR)
-    assert metrics["case/IoU_person"] > 80
-    (row,) = re.findall(r"\| +person +\| +([\d.]+) ", printed)  # of IoUMetric's table
-    assert float(row) > 80
-    assert len(pictures) == 4
-    shapes = {cv2.imread(str(path)).shape for path in pictures}
-    assert all(width >= 1000 for _, width, _ in shapes)  # ground truth and prediction, abreast
+    """Over 85 mIoU, and for persons over 75 IoU; the least of three seeds were 92 and 87."""
+    metrics, _, pictures = train_and_test(
+        CONFIG, tmp_path, run=run_script, MAMBA_MM_DATA_DIR=DATA_DIR
+    )
+    assert metrics["mIoU"] > 85  # of all pixels together
+    assert metrics["case/IoU_person"] > 75  # the mean of the photographs
+    drawn = [cv2.imread(str(path)) for path in pictures]
+    assert len(drawn) == 4
+    # Ground truth and prediction, abreast.
+    assert all(picture.shape[1] >= 1000 for picture in drawn)

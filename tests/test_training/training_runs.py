@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import traceback
 from pathlib import Path
 
 import torch
+from yapf.yapflib import yapf_api
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "configs"
@@ -82,25 +84,36 @@ def _run_and_exit(output, name, arguments, environment):
         sys.stdout = sys.stderr = open(output, "w", buffering=1)  # noqa: SIM115 - to the end
         os.environ.update({key: str(value) for key, value in environment.items()})
         torch.set_num_threads(1)  # the threads of a pool do not survive a fork
+        # MMEngine lays a config out seven times a run, which would be half of a short run.
+        yapf_api.FormatCode = lambda text, **settings: (text, True)
         run_toolbox_script(name, [str(argument) for argument in arguments])
         status = 0
     except BaseException as error:  # noqa: BLE001 - nothing may return to pytest
         traceback.print_exception(error)
     finally:
         sys.stdout.flush()
+        for worker in multiprocessing.active_children():  # of data loaders; they keep the pipe open
+            worker.terminate()
         os._exit(status)
 
 
-def train_and_test(config, folder, *flags, **environment):
+def train_and_test(config, folder, *flags, run=run_tool, **environment):
     """Train, with further flags, then test the last checkpoint.
+
+    Args:
+        config: The config.
+        folder: Where the work folders and the pictures go.
+        *flags: Of the training.
+        run: ``run_tool``, or ``run_script`` to do the same in forks of this process.
+        **environment: Variables to set.
 
     Returns:
         Its metrics, what the test printed, and the pictures.
     """
-    run_tool("train", config, "--work-dir", folder / "train", *flags, **environment)
+    run("train", config, "--work-dir", folder / "train", *flags, **environment)
     checkpoint = (folder / "train" / "last_checkpoint").read_text().strip()
     pictures = folder / "pictures"
-    printed = run_tool(
+    printed = run(
         *("test", config, checkpoint, "--work-dir", folder / "test", "--show-dir", pictures),
         **environment,
     )
