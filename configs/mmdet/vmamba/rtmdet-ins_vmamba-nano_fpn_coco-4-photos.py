@@ -45,7 +45,7 @@ test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=data_root + "test_coco.json")
 test_evaluator = val_evaluator
 
-max_iters = 240
+max_iters = 120
 train_cfg = dict(
     _delete_=True, type="IterBasedTrainLoop", max_iters=max_iters, val_interval=max_iters
 )
@@ -55,6 +55,6 @@ param_scheduler = [
 ]
 default_hooks = dict(
     logger=dict(interval=10),
-    checkpoint=dict(by_epoch=False, interval=max_iters // 4),
+    checkpoint=dict(by_epoch=False, interval=max_iters),
 )
 log_processor = dict(window_size=10, by_epoch=False)
