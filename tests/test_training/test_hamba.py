@@ -1,7 +1,7 @@
 """Hamba through MMPose's own runner, by the commands that a user types."""
 
 import pytest
-from training_runs import CONFIGS, DATA_DIR, run_tool, train_and_test
+from training_runs import CONFIGS, DATA_DIR, run_script, run_tool, train_and_test
 
 pytest.importorskip("mmpose")
 cv2 = pytest.importorskip("cv2")
@@ -14,7 +14,7 @@ def test_train_and_compare_with_the_mean_pose(tmp_path):
     data, work = tmp_path / "data", tmp_path / "work"
     images = ("--train-images", 8, "--val-images", 4, "--image-size", 96)
     run_tool("dataset_converters/make_toy_hands", data, *images)
-    log = run_tool(
+    log = run_script(
         *("train", TOY_CONFIG, "--work-dir", work),
         *("--cfg-options", "train_dataloader.batch_size=4", "default_hooks.logger.interval=1"),
         *("train_cfg.max_epochs=1", "train_cfg.val_interval=1"),
@@ -41,7 +41,9 @@ def test_train_and_compare_with_the_mean_pose(tmp_path):
 def test_three_hands_of_rhd_are_learnt_by_heart(tmp_path):
     """Joints within 6 mm of the truth relative to the wrist, and within 4 pixels of 320."""
     config = HAMBA / "hamba_vmamba-nano_rhd-3-photos-128x96.py"
-    metrics, _, pictures = train_and_test(config, tmp_path, MAMBA_MM_DATA_DIR=DATA_DIR)
+    metrics, _, pictures = train_and_test(
+        config, tmp_path, run=run_script, MAMBA_MM_DATA_DIR=DATA_DIR
+    )
     assert metrics["mesh/MPJPE"] < 6
     assert metrics["EPE"] < 4
     assert len(pictures) == 3

@@ -1,7 +1,7 @@
 """VM-UNet learns drawn lesions and organs, through the very commands that a user types."""
 
 import pytest
-from training_runs import CONFIGS, run_tool, train_and_test
+from training_runs import CONFIGS, run_script, run_tool, train_and_test
 
 pytest.importorskip("mmseg")
 
@@ -22,6 +22,7 @@ def test_held_out_drawings_are_segmented(kind, classes, epochs, least_dice, tmp_
     metrics, _, pictures = train_and_test(
         *(config, tmp_path, "--cfg-options", f"param_scheduler.1.T_max={epochs}"),
         *(f"{name}={epochs}" for name in schedule),
+        run=run_script,
         **{variable: data},
     )
     assert metrics["case/mDice"] > least_dice
