@@ -116,12 +116,7 @@ def test_recipe(path):
 
 @pytest.mark.parametrize(
     "path",
-    [
-        pytest.param(
-            path, id=path.stem, marks=() if path.stem.startswith(QUICK) else pytest.mark.slow
-        )
-        for path in PATHS
-    ],
+    [pytest.param(path, id=path.stem) for path in PATHS if path.stem.startswith(QUICK)],
 )
 def test_classifier_trains_and_predicts(path):
     torch.manual_seed(0)
