@@ -3,6 +3,11 @@
 The library uses LibTorch's stable ABI and Python's limited API, so one file serves
 torch 2.10 and later and Python 3.10 and later. Set ``MAMBA_MM_BUILD_EXT=0`` for a
 pure-Python wheel, which runs on the slower ``torch`` backend.
+
+Where ``nvcc`` is found (``CUDA_HOME`` or ``PATH``), the CUDA kernels become a second library,
+which also loads where there is no GPU. ``MAMBA_MM_CUDA_ARCHS`` names the compute capabilities to
+compile for, such as ``80;90`` (default ``80;90;100``); later GPUs run from the last one's PTX.
+No GPU is asked or needed. Set ``MAMBA_MM_BUILD_CUDA=0`` to leave it out.
 """
 
 import importlib.util
@@ -10,6 +15,7 @@ import os
 import platform
 import re
 import shutil
+import subprocess
 import sysconfig
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +27,8 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent.resolve()
 MIN_TORCH = (2, 10)
+TORCH_LIBRARIES = ["c10", "torch_cpu", "torch"]
+REGISTER_REPORTS = ROOT / "build" / "ptxas"
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 
 # Kernels are compiled once per instruction set and chosen at run time, so only
@@ -65,12 +73,52 @@ def check_torch_version(folder):
         )
 
 
+def find_nvcc():
+    """Return the CUDA compiler, or None where there is none."""
+    if os.environ.get("MAMBA_MM_BUILD_CUDA", "1") == "0":
+        return None
+    home = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
+    nvcc = shutil.which("nvcc", path=str(Path(home) / "bin")) if home else None
+    return nvcc or shutil.which("nvcc")
+
+
+def cuda_architectures():
+    """Return nvcc's flags for the architectures that the environment names."""
+    text = os.environ.get("MAMBA_MM_CUDA_ARCHS") or "80;90;100"
+    names = [name.replace(".", "") for name in re.split(r"[;, ]+", text.strip("; ,"))]
+    for name in names:
+        if not re.fullmatch(r"\d{2,3}[af]?", name):
+            raise SystemExit(
+                f"mamba_mm: MAMBA_MM_CUDA_ARCHS={text!r} names {name!r}, expected compute "
+                "capabilities such as 80;90;100 or 8.0;9.0"
+            )
+    flags = [f"-gencode=arch=compute_{name},code=sm_{name}" for name in names]
+    return [*flags, f"-gencode=arch=compute_{names[-1]},code=compute_{names[-1]}"]
+
+
+def run_nvcc(command, purpose):
+    print(" ".join(command), flush=True)
+    outcome = subprocess.run(command, capture_output=True, text=True, check=False)
+    said = outcome.stdout + outcome.stderr
+    print(said, end="", flush=True)
+    if outcome.returncode != 0:
+        raise SystemExit(
+            f"mamba_mm: nvcc ({command[0]}) could not {purpose}; its messages are above.\n"
+            "CUDA 12.8 or later knows the default architectures; for an older one name yours, "
+            "as in MAMBA_MM_CUDA_ARCHS='80;90'.\n"
+            "Or set MAMBA_MM_BUILD_CUDA=0 to install without the CUDA kernels; on a GPU the "
+            "slower Triton or torch backend then serves."
+        )
+    return said
+
+
 class BuildExtension(build_ext):
     """Compile each source with its own flags, several at a time."""
 
     def build_extension(self, ext):
         torch = find_torch()
         check_torch_version(torch)
+        nvcc = find_nvcc() if any(name.endswith(".cu") for name in ext.sources) else None
         includes = [torch / "include", torch / "include" / "torch" / "csrc" / "api" / "include"]
         macros = [("TORCH_TARGET_VERSION", "0x020a000000000000"), ("NDEBUG", None)]
         flags = ["-std=c++17", "-O3", "-fno-math-errno", "-fvisibility=hidden"]
@@ -81,6 +129,8 @@ class BuildExtension(build_ext):
         flags += ["-Wno-maybe-uninitialized", "-Wno-uninitialized"]
 
         def compile_one(source):
+            if source.endswith(".cu"):
+                return [self.compile_kernels(nvcc, source)]
             return self.compiler.compile(
                 [source],
                 output_dir=self.build_temp,
@@ -92,14 +142,41 @@ class BuildExtension(build_ext):
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             objects = [name for names in pool.map(compile_one, ext.sources) for name in names]
+        path = self.get_ext_fullpath(ext.name)
+        if nvcc:
+            self.link_kernels(nvcc, objects, path, torch)
+            return
         self.compiler.link_shared_object(
             objects,
-            self.get_ext_fullpath(ext.name),
-            libraries=["c10", "torch_cpu", "torch"],
+            path,
+            libraries=TORCH_LIBRARIES,
             library_dirs=[str(torch / "lib")],
             build_temp=self.build_temp,
             target_lang="c++",
         )
+
+    def compile_kernels(self, nvcc, source):
+        """Compile one file of kernels for all architectures; torch's headers are not in it."""
+        target = Path(self.build_temp) / f"{source}.o"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        command = [nvcc, "-c", source, "-o", str(target), "-std=c++17", "-O3", "-DNDEBUG"]
+        command += ["--expt-relaxed-constexpr", "--threads=2", *cuda_architectures()]
+        command += ["-Xcompiler=-fPIC,-fvisibility=hidden", f"-I{ROOT / 'csrc'}", "-Xptxas=-v"]
+        said = run_nvcc(command, f"compile {source}")
+        # Registers and spills of every kernel: the tests assert them.
+        REGISTER_REPORTS.mkdir(parents=True, exist_ok=True)
+        (REGISTER_REPORTS / f"{Path(source).name}.txt").write_text(said)
+        return str(target)
+
+    def link_kernels(self, nvcc, objects, path, torch):
+        """Link by nvcc, which knows where its runtime is and links it statically.
+
+        PyTorch's own copy may be of another version, or absent.
+        """
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        libraries = [f"-l{name}" for name in TORCH_LIBRARIES]
+        command = [nvcc, "-shared", "-o", path, *objects, f"-L{torch / 'lib'}", *libraries]
+        run_nvcc(command, "link the CUDA kernels")
 
     def get_export_symbols(self, ext):
         return []  # loaded by torch.ops.load_library, so there is no PyInit function
@@ -126,20 +203,28 @@ class BdistWheel(bdist_wheel):
         super().finalize_options()
 
 
+def extension(name, sources):
+    return Extension(
+        name,
+        sources=sorted(str(path.relative_to(ROOT)) for path in sources),
+        depends=sorted(str(path) for path in (ROOT / "csrc").rglob("*.h")),
+        py_limited_api=True,
+    )
+
+
 def extensions():
     if os.environ.get("MAMBA_MM_BUILD_EXT", "1") == "0":
         return []
     find_torch()
     csrc = ROOT / "csrc"
-    sources = [path for path in csrc.rglob("*.cpp") if X86 or path.name not in ISA_FLAGS]
-    return [
-        Extension(
-            "mamba_mm._C",
-            sources=sorted(str(path.relative_to(ROOT)) for path in sources),
-            depends=sorted(str(path) for path in csrc.rglob("*.h")),
-            py_limited_api=True,
-        )
-    ]
+    of_cpu = [*csrc.glob("*.cpp"), *(csrc / "cpu").glob("*.cpp")]
+    of_cpu = [path for path in of_cpu if X86 or path.name not in ISA_FLAGS]
+    found = [extension("mamba_mm._C", of_cpu)]
+    if find_nvcc():
+        of_cuda = [*(csrc / "cuda").glob("*.cpp"), *(csrc / "cuda").glob("*.cu")]
+        of_cuda = [path for path in of_cuda if path.name != "emulated_library.cpp"]
+        found.append(extension("mamba_mm._C_cuda", of_cuda))
+    return found
 
 
 setup(

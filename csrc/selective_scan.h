@@ -7,6 +7,7 @@
 //   y_t  = <C_t, h_t> + D u_t,    out_t = y_t SiLU(z_t)
 //
 // Channels d = g D/G ... (g+1) D/G - 1 share row g of B and C. All offsets are 64 bit.
+// Functions are constexpr so that GPU code may call them.
 #pragma once
 
 #include <cstdint>
@@ -51,13 +52,13 @@ struct Problem {
   // A projection that does not vary is given here as well, (dim, states).
   const void *A, *D, *bias, *fixed_B, *fixed_C;
 
-  int64_t channels_per_group() const { return dim / groups; }
-  int64_t checkpoints() const { return length > 0 ? (length - 1) / kCheckpointSteps : 0; }
-  int64_t checkpoint_blocks_per_group() const {
+  constexpr int64_t channels_per_group() const { return dim / groups; }
+  constexpr int64_t checkpoints() const { return length > 0 ? (length - 1) / kCheckpointSteps : 0; }
+  constexpr int64_t checkpoint_blocks_per_group() const {
     return (channels_per_group() + kCheckpointLanes - 1) / kCheckpointLanes;
   }
   // Where the state n of the channels from `offset` in group g on lies in checkpoint k.
-  int64_t checkpoint_at(int64_t b, int64_t g, int64_t offset, int64_t k, int64_t n) const {
+  constexpr int64_t checkpoint_at(int64_t b, int64_t g, int64_t offset, int64_t k, int64_t n) const {
     const int64_t block = (b * groups + g) * checkpoint_blocks_per_group() + offset / kCheckpointLanes;
     return ((block * checkpoints() + k) * states + n) * kCheckpointLanes + offset % kCheckpointLanes;
   }
@@ -84,7 +85,7 @@ struct Backward {
   // order of the sum does not depend on the number of threads.
   int64_t block;
 
-  int64_t blocks_per_group() const { return (in.channels_per_group() + block - 1) / block; }
+  constexpr int64_t blocks_per_group() const { return (in.channels_per_group() + block - 1) / block; }
 };
 
 }  // namespace mamba_mm

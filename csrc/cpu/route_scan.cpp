@@ -6,7 +6,7 @@
 #include <tuple>
 
 #include "kernels.h"
-#include "tensors.h"
+#include "sums.h"
 
 namespace mamba_mm {
 namespace {

@@ -4,91 +4,19 @@
 #include <tuple>
 
 #include "kernels.h"
-#include "tensors.h"
+#include "scan_arguments.h"
+#include "sums.h"
 
 namespace mamba_mm {
 namespace {
 
-void check(const Tensor& t, const char* name, std::initializer_list<int64_t> expected) {
-  check_shape(t, name, expected, "selective_scan", "does not fit u and A");
-}
-
-// A call's problem, and the tensors that its pointers need to stay alive.
-class Arguments {
- public:
-  Problem problem;
-  ScalarType compute;
-
-  Arguments(const Tensor& u, const Tensor& delta, const Tensor& A, const Tensor& B, const Tensor& C,
-            const OptionalTensor& D, const OptionalTensor& z, const OptionalTensor& bias, bool softplus) {
-    STD_TORCH_CHECK(u.dim() == 3, "selective_scan: u must be (batch, dim, length)");
-    STD_TORCH_CHECK(A.dim() == 2, "selective_scan: A must be (dim, states)");
-    compute = u.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
-    Problem& p = problem;
-    p.batch = u.size(0);
-    p.dim = u.size(1);
-    p.length = u.size(2);
-    p.states = A.size(1);
-    p.softplus = softplus;
-    p.groups = B.dim() == 4 ? B.size(1) : C.dim() == 4 ? C.size(1) : 1;
-    STD_TORCH_CHECK(p.groups > 0 && p.dim % p.groups == 0,
-                    "selective_scan: the groups of B and C must divide the channels of u");
-    check(delta, "delta", {p.batch, p.dim, p.length});
-    check(A, "A", {p.dim, p.states});
-    p.u = rows(u, "u");
-    p.delta = rows(delta, "delta");
-    if (z.has_value()) {
-      check(*z, "z", {p.batch, p.dim, p.length});
-      p.z = rows(*z, "z");
-    }
-    p.B = projection(B, "B");
-    p.C = projection(C, "C");
-    p.fixed_B = p.B.varies ? nullptr : parameter(B);
-    p.fixed_C = p.C.varies ? nullptr : parameter(C);
-    p.A = parameter(A);
-    p.D = p.bias = nullptr;
-    if (D.has_value()) {
-      check(*D, "D", {p.dim});
-      p.D = parameter(*D);
-    }
-    if (bias.has_value()) {
-      check(*bias, "delta_bias", {p.dim});
-      p.bias = parameter(*bias);
-    }
-  }
-
-  bool is_double() const { return compute == ScalarType::Double; }
-  const Kernels& kernels() const { return is_double() ? kGenericDouble : float_kernels(); }
-  bool empty() const { return problem.batch == 0 || problem.dim == 0 || problem.length == 0; }
-
- private:
-  Projection projection(const Tensor& t, const char* name) {
-    const Problem& p = problem;
-    if (t.dim() == 2) {
-      check(t, name, {p.dim, p.states});
-      return {nullptr, DType::kFloat32, 0, 0, 0, 0, false};
-    }
-    check(t, name, {p.batch, p.groups, p.states, p.length});
-    return {t.const_data_ptr(), dtype_of(t, name), t.stride(0), t.stride(1), t.stride(2), t.stride(3), true};
-  }
-
-  const void* parameter(const Tensor& t) {
-    kept_.push_back(torch::stable::contiguous(torch::stable::to(t, compute)));
-    return kept_.back().const_data_ptr();
-  }
-
-  std::vector<Tensor> kept_;
-};
-
-std::vector<int64_t> checkpoint_sizes(const Problem& p, int64_t count) {
-  return {p.batch, p.groups * p.checkpoint_blocks_per_group(), count, p.states, kCheckpointLanes};
-}
+const Kernels& kernels_for(const ScanArguments& args) { return args.is_double() ? kGenericDouble : float_kernels(); }
 
 std::tuple<Tensor, Tensor, Tensor> forward(const Tensor& u, const Tensor& delta, const Tensor& A,
                                            const Tensor& B, const Tensor& C, OptionalTensor D,
                                            OptionalTensor z, OptionalTensor delta_bias, bool delta_softplus,
                                            bool save_checkpoints, ScalarType out_dtype) {
-  const Arguments args(u, delta, A, B, C, D, z, delta_bias, delta_softplus);
+  const ScanArguments args(u, delta, A, B, C, D, z, delta_bias, delta_softplus);
   const Problem& p = args.problem;
   const int64_t saved = save_checkpoints ? p.checkpoints() : 0;
   Tensor out = make(u, {p.batch, p.dim, p.length}, out_dtype);
@@ -104,7 +32,7 @@ std::tuple<Tensor, Tensor, Tensor> forward(const Tensor& u, const Tensor& delta,
   call.out = mutable_rows(out);
   call.last_state = last_state.mutable_data_ptr();
   call.checkpoints = saved > 0 ? checkpoints.mutable_data_ptr() : nullptr;
-  const Kernels& kernels = args.kernels();
+  const Kernels& kernels = kernels_for(args);
   const int64_t tiles = (p.channels_per_group() + kernels.lanes - 1) / kernels.lanes;
   torch::stable::parallel_for(0, p.batch * p.groups * tiles, 1, [&](int64_t begin, int64_t end) {
     kernels.forward(call, begin, end);
@@ -124,10 +52,10 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> backw
     const Tensor& grad_out, OptionalTensor grad_last_state, const Tensor& u, const Tensor& delta,
     const Tensor& A, const Tensor& B, const Tensor& C, OptionalTensor D, OptionalTensor z,
     OptionalTensor delta_bias, bool delta_softplus, const Tensor& checkpoints) {
-  const Arguments args(u, delta, A, B, C, D, z, delta_bias, delta_softplus);
+  const ScanArguments args(u, delta, A, B, C, D, z, delta_bias, delta_softplus);
   const Problem& p = args.problem;
   const ScalarType compute = args.compute;
-  check(grad_out, "grad_out", {p.batch, p.dim, p.length});
+  check_scan_shape(grad_out, "grad_out", {p.batch, p.dim, p.length});
   STD_TORCH_CHECK(checkpoints.sizes().vec() == checkpoint_sizes(p, p.checkpoints()),
                   "selective_scan: checkpoints are not those of this call's forward pass");
 
@@ -139,7 +67,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> backw
   Tensor grad_state;
   call.grad_last_state = nullptr;
   if (grad_last_state.has_value()) {
-    check(*grad_last_state, "grad_last_state", {p.batch, p.dim, p.states});
+    check_scan_shape(*grad_last_state, "grad_last_state", {p.batch, p.dim, p.states});
     grad_state = torch::stable::contiguous(torch::stable::to(*grad_last_state, compute));
     call.grad_last_state = grad_state.const_data_ptr();
   }
@@ -169,7 +97,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> backw
   if (args.empty()) {
     for (Tensor* part : {&part_A, &part_B, &part_C, &part_D, &part_bias}) torch::stable::zero_(*part);
   } else {
-    const Kernels& kernels = args.kernels();
+    const Kernels& kernels = kernels_for(args);
     torch::stable::parallel_for(0, p.batch * p.groups * call.blocks_per_group(), 1,
                                 [&](int64_t begin, int64_t end) { kernels.backward(call, begin, end); });
   }

@@ -185,7 +185,10 @@ def _lines_of_backends() -> list[str]:
         return [f"scan backends: none; {failure}"]
     from mamba_mm.ops.backends import backend_report, default_backend
 
-    lines = [f"scan backends (a CPU tensor goes to {default_backend('cpu')!r} by itself):"]
+    lines = [
+        f"scan backends (a CPU tensor goes to {default_backend('cpu')!r} by itself, "
+        f"a GPU tensor to {default_backend('cuda')!r}):"
+    ]
     for status in backend_report():
         mark = "usable" if status.usable else "NOT usable"
         lines.append(f"  {status.name:<10} {mark}: {status.detail}")

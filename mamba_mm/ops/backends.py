@@ -15,9 +15,12 @@ from dataclasses import dataclass
 
 import torch
 
-from .extension import EXTENSION
+from .extension import CUDA_EXTENSION, EXTENSION, TRITON
 
-BACKENDS = ("cpu", "torch", "reference")
+BACKENDS = ("cpu", "cuda", "triton", "torch", "reference")
+# The device type of the tensors that a backend of kernels serves. PyTorch calls AMD's GPUs
+# "cuda" too.
+SERVES = {"cpu": "cpu", "cuda": "cuda", "triton": "cuda"}
 # The choice for the whole process and who made it; plain data, so that tracing guards on it.
 _process_choice: tuple[str | None, str] = (os.environ.get("MAMBA_MM_BACKEND"), "MAMBA_MM_BACKEND")
 _WARNED: set[str] = set()
@@ -41,13 +44,11 @@ class BackendStatus:
 
 
 def backend_report() -> list[BackendStatus]:
-    """Return the state of every backend, the fastest first."""
-    gpu = "this version has no GPU kernels; GPU tensors run on 'torch'"
-    wait = "run on the CPU, or accept the speed of 'torch' with backend='torch'"
+    """Return the state of every backend: those of kernels first."""
     return [
         _cpu_status(),
-        BackendStatus("cuda", False, gpu, wait),
-        BackendStatus("triton", False, gpu, wait),
+        _cuda_status(),
+        _triton_status(),
         BackendStatus("torch", True, "plain PyTorch on any device, slow and hungry for memory"),
         BackendStatus("reference", True, "the definition step by step, for tests only"),
     ]
@@ -63,9 +64,56 @@ def _cpu_status() -> BackendStatus:
     return BackendStatus("cpu", True, f"compiled C++, {instructions} kernels")
 
 
+def _cuda_status() -> BackendStatus:
+    missing = _missing("cuda")
+    if missing:
+        return BackendStatus("cuda", False, *missing)
+    if torch.version.cuda is None:
+        return BackendStatus(
+            "cuda",
+            False,
+            f"built, but torch {torch.__version__} is a build without CUDA",
+            "install a CUDA build of torch, or run on the CPU",
+        )
+    return _on_gpu("cuda", "built from CUDA C++")
+
+
+def _triton_status() -> BackendStatus:
+    missing = _missing("triton")
+    if missing:
+        return BackendStatus("triton", False, *missing)
+    if _triton_is_interpreted():
+        return BackendStatus("triton", True, f"{TRITON.detail}, interpreted, for tests only")
+    return _on_gpu("triton", TRITON.detail)
+
+
+def _on_gpu(name: str, built: str) -> BackendStatus:
+    if torch.cuda.is_available():
+        return BackendStatus(name, True, f"{built}, GPU: {torch.cuda.get_device_name()}")
+    return BackendStatus(name, False, f"{built}, but there is no GPU", "run on the CPU")
+
+
+def _missing(name: str) -> tuple[str, str] | None:
+    """Return why the kernels of a backend are not there and what to do, or None if they are."""
+    if name == "cuda" and torch.version.hip is not None:
+        return (
+            f"torch {torch.__version__} is for AMD's GPUs",
+            "leave the choice of the backend open: 'triton' serves them",
+        )
+    outcome = {"cpu": EXTENSION, "cuda": CUDA_EXTENSION, "triton": TRITON}[name]
+    return None if outcome.loaded else (outcome.detail, outcome.remedy)
+
+
+def _triton_is_interpreted() -> bool:
+    return os.environ.get("TRITON_INTERPRET") == "1"
+
+
 def default_backend(device_type: str) -> str:
     """Return the backend that a call on ``device_type`` ("cpu", "cuda", ...) gets by itself."""
-    return "cpu" if device_type == "cpu" and EXTENSION.loaded else "torch"
+    for name, served in SERVES.items():
+        if device_type == served and _missing(name) is None:
+            return name
+    return "torch"
 
 
 @contextlib.contextmanager
@@ -102,14 +150,24 @@ def choose_backend(requested: str | None, device_type: str) -> str:
         if name == "torch":
             _warn_slow(device_type)
         return name
-    if name == "cpu" and device_type != "cpu":
-        raise ValueError(
-            f"backend 'cpu' was asked for tensors on {device_type!r}; move them to the CPU "
-            "or leave the choice of the backend open"
-        )
-    if name == "cpu" and not EXTENSION.loaded:
-        raise RuntimeError(f"backend 'cpu' is not usable: {EXTENSION.detail}; {EXTENSION.remedy}")
+    if name in SERVES:
+        _check_served(name, device_type)
+        missing = _missing(name)
+        if missing:
+            raise RuntimeError(f"backend {name!r} is not usable: {missing[0]}; {missing[1]}")
     return name
+
+
+def _check_served(name: str, device_type: str) -> None:
+    if device_type == SERVES[name]:
+        return
+    if name == "triton" and device_type == "cpu" and _triton_is_interpreted():
+        return
+    place = {"cpu": "the CPU", "cuda": "a GPU"}[SERVES[name]]
+    raise ValueError(
+        f"backend {name!r} was asked for tensors on {device_type!r}; move them to {place} "
+        "or leave the choice of the backend open"
+    )
 
 
 def _forced(requested: str | None) -> str | None:
@@ -128,10 +186,12 @@ def _warn_slow(device_type: str) -> None:
     if device_type in _WARNED or torch.compiler.is_compiling():
         return
     _WARNED.add(device_type)
-    if device_type == "cpu":
-        reason = f"{EXTENSION.detail}; {EXTENSION.remedy}"
-    else:
-        reason = f"no compiled backend serves {device_type} tensors"
+    missing = [
+        f"{name}: {'; '.join(_missing(name))}"
+        for name, served in SERVES.items()
+        if served == device_type
+    ]
+    reason = ". ".join(missing) or f"no compiled backend serves {device_type} tensors"
     warnings.warn(
         f"the selective scan runs on the slow 'torch' backend: {reason}. "
         "`python -m mamba_mm` shows what is usable; backend='torch' silences this warning.",

@@ -55,8 +55,9 @@ def register_flop_counters() -> None:
     except ImportError:
         return
     handles = complexity_analysis._DEFAULT_SUPPORTED_FLOP_OPS
-    handles["mamba_mm::selective_scan_fwd"] = _mmengine_selective_scan
-    handles["mamba_mm::route_scan_fwd"] = _mmengine_route_scan
+    for backend in ("", "triton_"):  # the arguments are the same
+        handles[f"mamba_mm::{backend}selective_scan_fwd"] = _mmengine_selective_scan
+        handles[f"mamba_mm::{backend}route_scan_fwd"] = _mmengine_route_scan
 
 
 def _mmengine_selective_scan(inputs: list, outputs: list) -> int:

@@ -23,10 +23,12 @@ DELTA_PROJECTIONS = ("auto", "inside", "outside")
 # As enum class Walk in csrc/route_scan.h.
 TABLE_WALK = 0
 WALKS = {"row": 1, "col": 2, "~row": 3, "~col": 4}
+FUSED_BACKENDS = ("cpu", "cuda", "triton")
 FUSED_MERGES = ("sum", "mean")
 # Ranks from which the matrix product outruns the projection in the kernel, without and with a
-# backward pass, which projects three times (measured on one x86 processor with AVX-512).
-OUTSIDE_RANK, OUTSIDE_RANK_TRAINING = 96, 40
+# backward pass, which projects three times: measured on one x86 processor with AVX-512; on a
+# GPU derived, from R instructions against the eight bytes of a delta written and read.
+OUTSIDE_RANKS = {"cpu": (96, 40), "cuda": (33, 33)}
 
 
 def route_scan(
@@ -100,8 +102,9 @@ def route_scan(
         out_dtype: Dtype of the output; that of ``x`` (after autocast) by default.
         delta_projection: Where the fused op applies ``delta_weight``: ``"inside"`` the kernel,
             which needs no memory; ``"outside"`` as PyTorch's matrix product, which needs K maps
-            and whose bits may depend on the number of threads; or ``"auto"``, which is inside
-            for R below 96, or below 40 where gradients are needed.
+            and whose bits may depend on the number of threads; or ``"auto"``, which on the CPU
+            is inside for R below 96, or below 40 where gradients are needed, and on a GPU for R
+            below 33.
         fused: Whether to use the fused op; by default, wherever there is one.
         backend: Name of the backend; by default the fastest that serves the device.
 
@@ -165,7 +168,7 @@ def route_scan(
     # The casts above are the autocast rule; nothing below may cast again.
     with torch.autocast(x.device.type, enabled=False):
         if fused:
-            y = _fused(call, routes, index, delta_softplus, delta_projection, out_dtype)
+            y = _fused(call, routes, index, delta_softplus, delta_projection, out_dtype, name)
         else:
             y = _unfused(call, routes, index, gates, delta_softplus, out_dtype, name)
     return y.reshape(shape)
@@ -194,7 +197,7 @@ def _scan_heads(scan, routes, x, params, A, D, delta_bias, delta_weight, delta) 
 
 def _choose_fused(fused: bool | None, backend: str, routes: RouteSet) -> bool:
     reason = None
-    if backend != "cpu":
+    if backend not in FUSED_BACKENDS:
         reason = f"backend {backend!r} has no fused op"
     elif routes.merge not in FUSED_MERGES:
         reason = f"the fused op sums, and the routes are merged by {routes.merge!r}"
@@ -249,10 +252,12 @@ def _rows(t: Tensor | None, groups: tuple[int, ...], dim: int) -> Tensor | None:
         return None
     if len(set(groups)) == 1:
         return t.narrow(dim, groups[0], 1).expand(*t.shape[:dim], len(groups), *t.shape[dim + 1 :])
-    return t.index_select(dim, torch.tensor(groups, device=t.device))
+    # Without a tensor of indices, whose copy to a GPU no CUDA graph could capture, and whose
+    # gradient there would be summed in any order.
+    return torch.stack([t.select(dim, group) for group in groups], dim)
 
 
-def _fused(call, routes, index, delta_softplus, delta_projection, out_dtype) -> Tensor:
+def _fused(call, routes, index, delta_softplus, delta_projection, out_dtype, backend) -> Tensor:
     call.by_sequence(routes)
     walks, tables = _walks_and_tables(call, routes, index)
     if call.codes is not None:
@@ -260,7 +265,7 @@ def _fused(call, routes, index, delta_softplus, delta_projection, out_dtype) -> 
     weight, delta, params = call.delta_weight, call.delta, call.params
     leaves = (call.x, params, delta, call.A, weight, call.D, call.delta_bias)
     needs_grad = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in leaves)
-    if weight is not None and _is_outside(delta_projection, weight.shape[-1], needs_grad):
+    if weight is not None and _is_outside(delta_projection, weight, needs_grad):
         low = params[:, :, : weight.shape[-1]].transpose(2, 3)
         delta = torch.matmul(low.to(weight.dtype), weight.mT).transpose(2, 3)
         params, weight = params[:, :, weight.shape[-1] :], None
@@ -270,7 +275,7 @@ def _fused(call, routes, index, delta_softplus, delta_projection, out_dtype) -> 
             t if t.dim() == 3 else t[None] for t in (tables.read, tables.project, tables.write)
         )
     scale = 1 / routes.num_sequences if routes.merge == "mean" else 1.0
-    y, _ = torch.ops.mamba_mm.route_scan_fwd(
+    arguments = (
         call.x,
         params,
         delta,
@@ -286,15 +291,20 @@ def _fused(call, routes, index, delta_softplus, delta_projection, out_dtype) -> 
         call.width,
         delta_softplus,
         scale,
-        needs_grad,
-        out_dtype,
     )
+    if backend == "triton":
+        # Here, because it needs Triton.
+        from .triton.route_scan import route_scan_triton
+
+        return route_scan_triton(*arguments, out_dtype)
+    y, _ = torch.ops.mamba_mm.route_scan_fwd(*arguments, needs_grad, out_dtype)
     return y
 
 
-def _is_outside(delta_projection: str, rank: int, needs_grad: bool) -> bool:
+def _is_outside(delta_projection: str, weight: Tensor, needs_grad: bool) -> bool:
     if delta_projection == "auto":
-        return rank >= (OUTSIDE_RANK_TRAINING if needs_grad else OUTSIDE_RANK)
+        inference, training = OUTSIDE_RANKS["cpu" if weight.device.type == "cpu" else "cuda"]
+        return weight.shape[-1] >= (training if needs_grad else inference)
     return delta_projection == "outside"
 
 

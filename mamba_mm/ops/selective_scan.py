@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -86,20 +88,22 @@ def selective_scan(
 
     # The casts above are the autocast rule; the backends must not cast again.
     with torch.autocast(u.device.type, enabled=False):
-        if name == "cpu":
-            y, last_state = _compiled(
-                u, delta, A, B, C, D, z, delta_bias, delta_softplus, out_dtype
-            )
-        elif name == "torch":
-            y, last_state = selective_scan_torch(
-                u, delta, A, B, C, D, z, delta_bias, delta_softplus, out_dtype
-            )
-        else:
-            y, last_state = selective_scan_ref(
-                u, delta, A, B, C, D, z, delta_bias, delta_softplus, return_last_state=True
-            )
-            y = y.to(out_dtype)
+        y, last_state = _scan_of(name)(
+            u, delta, A, B, C, D, z, delta_bias, delta_softplus, out_dtype
+        )
     return (y, last_state) if return_last_state else y
+
+
+def _scan_of(backend: str) -> Callable[..., tuple[Tensor, Tensor]]:
+    """Return the function of a backend; it gives the output and the last state."""
+    if backend in ("cpu", "cuda"):
+        return _compiled
+    if backend == "triton":
+        # Here, because it needs Triton.
+        from .triton.selective_scan import selective_scan_triton
+
+        return selective_scan_triton
+    return selective_scan_torch if backend == "torch" else _reference
 
 
 def _compiled(u, delta, A, B, C, D, z, delta_bias, delta_softplus, out_dtype):
@@ -109,6 +113,13 @@ def _compiled(u, delta, A, B, C, D, z, delta_bias, delta_softplus, out_dtype):
         *tensors, delta_softplus, needs_grad, out_dtype
     )
     return y, last_state
+
+
+def _reference(u, delta, A, B, C, D, z, delta_bias, delta_softplus, out_dtype):
+    y, last_state = selective_scan_ref(
+        u, delta, A, B, C, D, z, delta_bias, delta_softplus, return_last_state=True
+    )
+    return y.to(out_dtype), last_state
 
 
 def _autocast(device_type: str, *tensors: Tensor | None) -> list[Tensor | None]:

@@ -48,7 +48,7 @@ def test_the_report_names_distributions_versions_and_backends():
     assert f"torch {metadata.version('torch')}" in lines["torch"]
     assert {"python", "torchvision", "triton", "numpy", "mmengine", "mmcv"} <= set(lines)
     assert {"mmdet", "mmpretrain", "mmseg", "mmpose"} <= set(lines)
-    assert {"cpu", "torch", "reference"} <= set(lines)
+    assert {"cpu", "cuda", "torch", "reference"} <= set(lines)
 
 
 def test_a_module_that_raises_is_reported_with_its_version_and_the_reason():
@@ -123,6 +123,18 @@ def test_every_backend_that_is_not_usable_has_a_remedy_in_the_report(monkeypatch
     report = environment_report()
     assert "odd        NOT usable: no compiler" in report
     assert "-> install a compiler" in report
+
+
+def test_the_report_says_where_tensors_go_by_themselves(monkeypatch):
+    from mamba_mm.ops import backends
+    from mamba_mm.ops.extension import Extension
+
+    monkeypatch.setattr(backends, "EXTENSION", Extension(False, "not built", "build it"))
+    monkeypatch.setattr(backends, "CUDA_EXTENSION", Extension(False, "not built", "build it"))
+    monkeypatch.setattr(backends, "TRITON", Extension(True, "Triton 9"))
+
+    report = environment_report()
+    assert "(a CPU tensor goes to 'torch' by itself, a GPU tensor to 'triton'):" in report
 
 
 @pytest.mark.parametrize(

@@ -4,15 +4,31 @@ import os
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from route_cases import RouteCase, call
 from scan_cases import Case, leaves
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import mamba_mm
-from mamba_mm.ops import backend_report, default_backend, selective_scan, use_backend
-from mamba_mm.ops.extension import EXTENSION
+from mamba_mm.ops import (
+    backend_report,
+    backends,
+    default_backend,
+    extension,
+    linear_add,
+    linear_gelu,
+    selective_scan,
+    use_backend,
+)
+from mamba_mm.ops.backends import choose_backend
+from mamba_mm.ops.extension import EXTENSION, Extension
+from mamba_mm.ops.torch_scan import selective_scan_torch
 
 PACKAGE = Path(mamba_mm.__file__).parent
 
@@ -75,10 +91,283 @@ def test_report_names_the_instruction_set():
     assert cpu.name == "cpu"
     assert cpu.usable
     assert torch.ops.mamba_mm.cpu_instruction_set() in cpu.detail
-    assert [status.name for status in others if status.usable] == ["torch", "reference"]
+    assert [status.name for status in others] == ["cuda", "triton", "torch", "reference"]
+    assert {"torch", "reference"} <= {status.name for status in others if status.usable}
     assert all(status.detail and status.remedy for status in others if not status.usable)
     assert default_backend("cpu") == "cpu"
-    assert default_backend("cuda") == "torch"
+
+
+LOADED = Extension(True, "Triton 9")
+MISSING = Extension(False, "it is not built", "build it")
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """Pretend that kernels were or were not loaded, that torch is for AMD, that there is a GPU."""
+
+    def pretend(cuda=MISSING, triton=MISSING, cpu=LOADED, hip=None, toolkit="13.0", gpu=None):
+        monkeypatch.setattr(backends, "EXTENSION", cpu)
+        monkeypatch.setattr(backends, "CUDA_EXTENSION", cuda)
+        monkeypatch.setattr(backends, "TRITON", triton)
+        monkeypatch.setattr(torch.version, "hip", hip)
+        monkeypatch.setattr(torch.version, "cuda", None if hip else toolkit)
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu is not None)
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda: gpu)
+        monkeypatch.setattr(backends, "_WARNED", set())
+        monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+
+    return pretend
+
+
+@pytest.mark.parametrize(
+    ("loaded", "expected"),
+    [
+        ({}, "torch"),
+        ({"triton": LOADED}, "triton"),
+        ({"cuda": LOADED}, "cuda"),
+        ({"cuda": LOADED, "triton": LOADED}, "cuda"),
+        ({"cuda": LOADED, "triton": LOADED, "hip": "7.0"}, "triton"),
+        ({"cuda": LOADED, "hip": "7.0"}, "torch"),
+    ],
+    ids=str,
+)
+def test_a_gpu_gets_cuda_else_triton_else_torch(loaded, expected, machine):
+    machine(**loaded)
+    assert default_backend("cuda") == expected
+    assert default_backend("cpu") == "cpu"
+    assert default_backend("xpu") == "torch"
+
+
+def test_a_gpu_without_kernels_is_warned_of_once_with_every_reason(machine):
+    machine(triton=Extension(False, "Triton is not installed", "pip install triton"))
+    with pytest.warns(UserWarning, match="slow 'torch' backend") as caught:
+        assert [choose_backend(None, "cuda") for _ in range(2)] == ["torch", "torch"]
+    (warning,) = caught
+    reasons = "cuda: it is not built; build it. triton: Triton is not installed; pip install triton"
+    assert reasons in str(warning.message)
+    machine(cuda=LOADED)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert choose_backend(None, "cuda") == "cuda"
+
+
+@pytest.mark.parametrize("name", ["cuda", "triton"])
+def test_a_forced_backend_that_is_missing_raises(name, machine):
+    machine()
+    message = f"backend '{name}' is not usable: it is not built; build it"
+    with pytest.raises(RuntimeError, match=message):
+        choose_backend(name, "cuda")
+    with use_backend(name), pytest.raises(RuntimeError, match=message):
+        choose_backend(None, "cuda")
+
+
+def test_the_cuda_library_does_not_serve_gpus_of_amd(machine):
+    machine(cuda=LOADED, hip="7.0")
+    with pytest.raises(RuntimeError, match=r"is for AMD's GPUs; .*'triton' serves them"):
+        choose_backend("cuda", "cuda")
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "place"),
+    [
+        ("cpu", "cuda", "the CPU"),
+        ("cuda", "cpu", "a GPU"),
+        ("triton", "cpu", "a GPU"),
+        ("triton", "xpu", "a GPU"),
+    ],
+)
+def test_a_forced_backend_that_does_not_serve_the_device_raises(name, device, place, machine):
+    machine(cuda=LOADED, triton=LOADED)
+    message = f"backend '{name}' was asked for tensors on '{device}'; move them to {place} or leave"
+    with pytest.raises(ValueError, match=message):
+        choose_backend(name, device)
+
+
+def test_the_interpreter_of_triton_serves_the_cpu_when_asked(machine, monkeypatch):
+    machine(triton=LOADED)
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    assert choose_backend("triton", "cpu") == "triton"
+    assert default_backend("cpu") == "cpu"
+    triton = backend_report()[2]
+    assert (triton.usable, triton.detail) == (True, "Triton 9, interpreted, for tests only")
+
+
+def test_triton_is_called_as_the_torch_backend_is(machine, monkeypatch):
+    machine(triton=LOADED)
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    kernels = SimpleNamespace(selective_scan_triton=selective_scan_torch)
+    monkeypatch.setitem(sys.modules, "mamba_mm.ops.triton.selective_scan", kernels)
+    arguments = Case(dtype=torch.bfloat16, groups=2).arguments
+    keywords = {"delta_softplus": True, "return_last_state": True, "out_dtype": torch.float32}
+    results = [
+        selective_scan(**arguments, **keywords, backend=name) for name in ("triton", "torch")
+    ]
+    for actual, expected in zip(*results, strict=True):
+        assert torch.equal(actual, expected)
+
+
+@pytest.mark.parametrize(
+    ("of_machine", "cuda", "triton"),
+    [
+        (
+            {"gpu": "H200"},
+            (True, "built from CUDA C++, GPU: H200", ""),
+            (True, "Triton 9, GPU: H200", ""),
+        ),
+        (
+            {},
+            (False, "built from CUDA C++, but there is no GPU", "run on the CPU"),
+            (False, "Triton 9, but there is no GPU", "run on the CPU"),
+        ),
+        (
+            {"toolkit": None},
+            (
+                False,
+                f"built, but torch {torch.__version__} is a build without CUDA",
+                "install a CUDA build of torch, or run on the CPU",
+            ),
+            (False, "Triton 9, but there is no GPU", "run on the CPU"),
+        ),
+        (
+            {"hip": "7.0", "gpu": "MI300X"},
+            (
+                False,
+                f"torch {torch.__version__} is for AMD's GPUs",
+                "leave the choice of the backend open: 'triton' serves them",
+            ),
+            (True, "Triton 9, GPU: MI300X", ""),
+        ),
+    ],
+    ids=["GPU", "no GPU", "torch for the CPU", "AMD"],
+)
+def test_the_report_says_what_a_gpu_backend_lacks(of_machine, cuda, triton, machine):
+    machine(cuda=LOADED, triton=LOADED, **of_machine)
+    _, *found = backend_report()[:3]
+    assert [(s.usable, s.detail, s.remedy) for s in found] == [cuda, triton]
+
+
+def test_the_report_passes_on_why_kernels_were_not_loaded(machine):
+    machine(gpu="H200")
+    for status in backend_report()[1:3]:
+        assert (status.usable, status.detail, status.remedy) == (
+            False,
+            "it is not built",
+            "build it",
+        )
+
+
+class Names(TorchDispatchMode):
+    """The names of the ops of this package that are called, and of PyTorch's GELU and product."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_dispatch__(self, op, types, args=(), kwargs=None):
+        self.seen.append(str(op))
+        return op(*args, **(kwargs or {}))
+
+
+def on_fake_gpu(arguments):
+    return {
+        name: t if t is None else torch.empty_like(t, device="cuda")
+        for name, t in arguments.items()
+    }
+
+
+@pytest.mark.usefixtures("compiled")
+def test_calls_with_gpu_tensors_reach_the_ops_of_the_library(machine):
+    # Shapes alone run, so no GPU is needed.
+    machine(cuda=LOADED, cpu=EXTENSION)
+    route = RouteCase()
+    with FakeTensorMode(), Names() as names:
+        y = selective_scan(**on_fake_gpu(Case(dtype=torch.float16).arguments))
+        assert (y.device.type, y.dtype) == ("cuda", torch.float16)
+        assert "mamba_mm.selective_scan_fwd.default" in names.seen
+        y = call(on_fake_gpu(route.arguments()), **route.keywords())
+        assert (y.device.type, y.shape) == ("cuda", route.arguments()["x"].shape)
+        assert "mamba_mm.route_scan_fwd.default" in names.seen
+
+
+def test_plain_pytorch_has_no_fused_route_scan(machine):
+    machine(cuda=LOADED, triton=LOADED, cpu=EXTENSION)
+    route = RouteCase()
+    with FakeTensorMode():
+        arguments = on_fake_gpu(route.arguments())
+        with pytest.raises(ValueError, match="backend 'torch' has no fused op"):
+            call(arguments, **route.keywords(), fused=True, backend="torch")
+
+
+@pytest.mark.usefixtures("compiled")
+def test_triton_gets_what_the_compiled_route_scan_gets(machine, monkeypatch):
+    def route_scan_triton(*arguments):
+        *given, out_dtype = arguments
+        return torch.ops.mamba_mm.route_scan_fwd(*given, False, out_dtype)[0]
+
+    machine(triton=LOADED, cpu=EXTENSION)
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    kernels = SimpleNamespace(route_scan_triton=route_scan_triton)
+    monkeypatch.setitem(sys.modules, "mamba_mm.ops.triton.route_scan", kernels)
+    route = RouteCase("serpentine")
+    results = [
+        call(route.arguments(), **route.keywords(), out_dtype=torch.float64, backend=name)
+        for name in ("triton", "cpu")
+    ]
+    assert results[0].dtype == torch.float64
+    assert torch.equal(*results)
+
+
+@pytest.mark.usefixtures("compiled")
+@pytest.mark.parametrize(("rank", "outside"), [(32, False), (33, True)])
+def test_a_gpu_projects_large_ranks_by_a_matrix_product(rank, outside, machine):
+    machine(cuda=LOADED, cpu=EXTENSION)
+    route = RouteCase(rank=rank)
+    with FakeTensorMode(), Names() as names:
+        call(on_fake_gpu(route.arguments()), **route.keywords())
+    assert ("aten.bmm.default" in names.seen) == outside
+
+
+def test_linear_layers_of_a_gpu_are_those_of_pytorch():
+    with FakeTensorMode(), Names() as names:
+        x, weight = torch.empty(2, 3, 4, device="cuda"), torch.empty(5, 4, device="cuda")
+        bias, residual = torch.empty(5, device="cuda"), torch.empty(2, 3, 5, device="cuda")
+        with torch.no_grad():
+            assert linear_gelu(x, weight, bias).shape == (2, 3, 5)
+            assert linear_add(x, weight, bias, residual).shape == (2, 3, 5)
+    assert "aten.gelu.default" in names.seen
+    assert not [name for name in names.seen if "mamba_mm" in name or "addmm_" in name]
+
+
+def test_the_cuda_library_is_loaded_after_that_of_the_cpu(tmp_path):
+    missing = extension._load_cuda_extension(tmp_path, EXTENSION)
+    assert missing == Extension(False, *(missing.detail, missing.remedy))
+    assert (missing.detail, "nvcc" in missing.remedy) == (
+        f"no compiled CUDA library in {tmp_path}",
+        True,
+    )
+    (tmp_path / "_C_cuda.abi3.so").write_bytes(b"not a library")
+    broken = extension._load_cuda_extension(tmp_path, EXTENSION)
+    assert broken.detail.startswith("_C_cuda.abi3.so does not load under torch")
+    # The schemas of its ops are in the other library, which is another file.
+    cpu = extension._load_extension(tmp_path)
+    assert cpu.detail == f"no compiled library in {tmp_path}"
+    without = extension._load_cuda_extension(tmp_path, cpu)
+    assert without.detail == f"it needs the library of the CPU, which is missing: {cpu.detail}"
+
+
+def test_why_triton_cannot_be_used_is_remembered(monkeypatch):
+    def fails(error):
+        def import_module(name):
+            raise error
+
+        monkeypatch.setattr(extension.importlib, "import_module", import_module)
+        return extension._load_triton()
+
+    absent = fails(ModuleNotFoundError("No module named 'triton'", name="triton"))
+    assert (absent.detail, absent.remedy) == ("Triton is not installed", "pip install triton")
+    broken = fails(OSError("libcuda.so.1: cannot open\nmore"))
+    assert not broken.loaded
+    assert broken.detail == ("importing Triton's kernels raises OSError: libcuda.so.1: cannot open")
 
 
 @pytest.mark.usefixtures("compiled")
@@ -120,7 +409,8 @@ def test_the_environment_forces_the_choice():
 
 def test_unknown_names_list_the_known_ones():
     arguments = Case().arguments
-    with pytest.raises(ValueError, match="backend is 'mkl'; expected one of cpu, torch, reference"):
+    known = "expected one of cpu, cuda, triton, torch, reference"
+    with pytest.raises(ValueError, match=f"backend is 'mkl'; {known}"):
         selective_scan(**arguments, backend="mkl")
     with pytest.raises(ValueError, match="use_backend is 'mkl'"), use_backend("mkl"):
         pass

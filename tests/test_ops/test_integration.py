@@ -183,3 +183,10 @@ def test_flops_in_mmengine_and_torch():
 
     seven = tuple(gated[name] for name in ("u", "delta", "A", "B", "C", "D", "z"))
     assert analysis.FlopAnalyzer(Gated(), seven).total() == expected + batch * dim * length
+
+
+@pytest.mark.parametrize("name", ["selective_scan_fwd", "route_scan_fwd"])
+def test_the_triton_ops_are_counted_by_the_same_formulas(name):
+    analysis = pytest.importorskip("mmengine.analysis.complexity_analysis")
+    handles = analysis._DEFAULT_SUPPORTED_FLOP_OPS
+    assert handles[f"mamba_mm::triton_{name}"] is handles[f"mamba_mm::{name}"]

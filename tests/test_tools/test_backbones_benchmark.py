@@ -110,6 +110,7 @@ def test_command_writes_tables_and_a_plot(report):
         (["--shapes", "224@"], "shape '224@' is not of the form SIZE or HEIGHTxWIDTH"),
         (["--shapes", "0x32"], "write 224@8 or 800x1280"),
         (["--rounds", "1"], "--rounds must be at least 2, for quartiles; got 1"),
+        (["--graphs"], "--graphs: CUDA graphs need --device cuda"),
     ],
 )
 def test_wrong_arguments_are_explained(tool, monkeypatch, capsys, arguments, message):
@@ -125,16 +126,89 @@ def test_every_class_names_backbones_that_exist(tool):
         assert {chosen.baseline, *chosen.others} <= set(zoo.BACKBONES)
 
 
-@pytest.mark.parametrize("name", ["vmamba_nano", "swin_tiny", "convnext_tiny", "deit_small"])
+@pytest.mark.parametrize(
+    "name", ["vmamba_nano", "swin_tiny", "convnext_tiny", "deit_small", "vim_tiny"]
+)
 def test_backbones_return_four_maps_at_sizes_that_nothing_divides(tool, name):
     model = tool("backbone_zoo").build_backbone(name, 72, 100)
     model.eval()
     with torch.no_grad():
         maps = model(torch.zeros(1, 3, 72, 100))
     assert [m.dim() for m in maps] == [4] * 4
-    strides = [16] * 4 if name == "deit_small" else [4, 8, 16, 32]
+    strides = [16] * 4 if name in ("deit_small", "vim_tiny") else [4, 8, 16, 32]
     for m, stride in zip(maps, strides, strict=True):
         assert 72 // stride <= m.shape[2] <= -(-72 // stride)
+
+
+def test_plain_attention_is_the_same_attention(tool, monkeypatch):
+    zoo = tool("backbone_zoo")
+    images = torch.randn(1, 3, 32, 48, generator=torch.Generator().manual_seed(0))
+    called = []
+    plain = zoo.plain_attention
+    monkeypatch.setattr(zoo, "plain_attention", lambda *a, **k: called.append(1) or plain(*a, **k))
+    maps = {}
+    for name in ("deit_tiny_plain", "deit_tiny"):
+        model = zoo.build_backbone(name, 32, 48)
+        model.eval()
+        with torch.no_grad():
+            maps[name] = model(images)
+    assert len(called) == 12
+    for a, b in zip(*maps.values(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
+@pytest.fixture
+def small_model(tool, monkeypatch):
+    """Let the contenders be this small model; return the module of runs."""
+    runs = tool("backbone_runs")
+
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = torch.nn.Conv2d(3, 2, 1)
+
+        def forward(self, images):
+            return (self.conv(images),)
+
+    monkeypatch.setattr(runs, "build_backbone", lambda *_: Model())
+    return runs
+
+
+def test_a_compiled_backbone_is_compiled_for_its_size(small_model, monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch, "compile", lambda model, **kw: asked.append(kw) or model)
+    setting = small_model.Setting("train", "float32", "cpu", compiled=True)
+    small_model.prepare("any", ImageShape(8, 8, 1), setting, "contiguous").run()
+    assert asked == [{"dynamic": False}]
+    assert setting.execution == "compiled"
+
+
+@pytest.mark.parametrize("mode", ["eval", "train"])
+def test_a_pass_of_a_graph_is_replayed_and_its_memory_that_of_a_launched_one(
+    small_model, tool, monkeypatch, mode
+):
+    log = []
+
+    def cuda_graph_of(calls):
+        for call in calls:
+            call()  # nothing in it may wait for the device
+        return lambda: log.append("replay")
+
+    monkeypatch.setattr(small_model, "cuda_graph_of", cuda_graph_of)
+    monkeypatch.setattr(small_model.Setting, "synchronize", lambda self: log.append("wait"))
+    setting = small_model.Setting(mode, "float32", "cpu", in_graph=True)
+    assert setting.execution == "graph"
+    contender = small_model._contender("any", ImageShape(8, 8, 1), setting, "contiguous")
+    assert log == []
+    contender.run()
+    assert log == ["replay", "wait"]
+    shape = ImageShape(64, 64, 1)
+    effort = tool("backbone_measure").Effort(rounds=2, budget=0)
+    (measured,) = tool("backbone_measure").measure(
+        ["any"], shape, shape, setting, "contiguous", effort
+    )
+    assert measured.peak_mib > 0
+    assert measured.setting == (mode, "float32", "graph")
 
 
 def contenders(tool, monkeypatch, runs):

@@ -50,6 +50,7 @@ class Measurement:
         pixel_ratio: How many times more pixels than that shape.
         peak_mib: Most memory held at once above weights and images, in MiB.
         failure: Why there are no numbers, else empty.
+        execution: How passes were launched: ``"eager"``, ``"compiled"``, ``"graph"`` or both.
     """
 
     model: str
@@ -70,6 +71,7 @@ class Measurement:
     pixel_ratio: float | None = None
     peak_mib: float | None = None
     failure: str = ""
+    execution: str = "eager"
 
     @property
     def shape(self) -> ImageShape:
@@ -77,9 +79,10 @@ class Measurement:
         return ImageShape(self.height, self.width, self.batch)
 
     @property
-    def setting(self) -> tuple[str, str]:
-        """Mode and dtype."""
-        return self.mode, self.dtype
+    def setting(self) -> tuple[str, ...]:
+        """Mode and dtype, and how passes were launched if not one operator after the other."""
+        launched = () if self.execution == "eager" else (self.execution,)
+        return self.mode, self.dtype, *launched
 
 
 def measure(
@@ -110,11 +113,12 @@ def measure(
     runs: dict[tuple[str, ImageShape], Callable[[], None]] = {}
     for name in names:
         m = Measurement(
-            name, names[0], shape.height, shape.width, shape.batch, setting.mode, setting.dtype
+            *(name, names[0], shape.height, shape.width, shape.batch, setting.mode, setting.dtype),
+            execution=setting.execution,
         )
         try:
             contender = prepare(name, shape, setting, memory_format)
-            peak = peak_bytes(contender.run, setting.device)
+            peak = peak_bytes(contender.launched or contender.run, setting.device)
             small = contender
             if shape != smallest:
                 small = prepare(name, smallest, setting, memory_format)

@@ -18,7 +18,7 @@ def print_measurements(
     shape: ImageShape, setting: Setting, measurements: Sequence[Measurement]
 ) -> None:
     """Print one line per backbone."""
-    print(f"\n{shape}, {setting.mode}, {setting.dtype}")
+    print(f"\n{shape}, {setting.mode}, {setting.dtype}, {setting.execution}")
     print(
         f"  {'':20} {'median ms':>10} {'quartiles':>19} {'turns':>5} {'images/s':>9} "
         f"{'ratio':>6} {'growth':>6} {'peak MiB':>9}  format"

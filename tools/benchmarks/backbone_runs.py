@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from backbone_zoo import build_backbone
+from gpu_timing import cuda_graph_of
 from torch import Tensor, nn
 
 from mamba_mm.measuring.image_shape import ImageShape
@@ -29,11 +30,21 @@ class Setting:
         mode: ``"eval"``, a forward pass without gradients, or ``"train"``, a training step.
         dtype: ``"float32"``, or ``"bfloat16"`` for autocast over float32 weights.
         device: ``"cpu"`` or ``"cuda"``.
+        compiled: Whether ``torch.compile`` compiles it.
+        in_graph: Whether a pass is captured as a CUDA graph and replayed.
     """
 
     mode: str
     dtype: str
     device: str
+    compiled: bool = False
+    in_graph: bool = False
+
+    @property
+    def execution(self) -> str:
+        """How a pass is launched, in words."""
+        words = [("compiled", self.compiled), ("graph", self.in_graph)]
+        return " ".join(word for word, is_so in words if is_so) or "eager"
 
     def autocast(self) -> torch.autocast:
         """Return the context of the forward pass."""
@@ -53,10 +64,12 @@ class Contender:
     Attributes:
         memory_format: Of its weights and images, a name of :data:`MEMORY_FORMATS`.
         run: Makes one pass, and returns when the device has finished it.
+        launched: The same without a graph, where ``run`` replays one, which allocates nothing.
     """
 
     memory_format: str
     run: Callable[[], None]
+    launched: Callable[[], None] | None = None
 
 
 def prepare(name: str, shape: ImageShape, setting: Setting, memory_format: str) -> Contender:
@@ -86,22 +99,36 @@ def _contender(name: str, shape: ImageShape, setting: Setting, memory_format: st
     model.train(setting.mode == "train")
     images = torch.randn(shape.batch, 3, shape.height, shape.width, device=setting.device)
     images = images.contiguous(memory_format=layout)
-    make_run = training_run if setting.mode == "train" else eval_run
-    return Contender(memory_format, make_run(model, images, setting))
+    if setting.compiled:
+        # For one size: otherwise that of the contender before it would make sizes variables.
+        model = torch.compile(model, dynamic=False)
+    make_pass = training_pass if setting.mode == "train" else eval_pass
+    launch = make_pass(model, images, setting)
+    run = _finished(launch, setting)
+    if not setting.in_graph:
+        return Contender(memory_format, run)
+    return Contender(memory_format, _finished(cuda_graph_of([launch]), setting), run)
 
 
-def eval_run(model: nn.Module, images: Tensor, setting: Setting) -> Callable[[], None]:
-    """Return a call of one forward pass without gradients."""
-
+def _finished(launch: Callable[[], None], setting: Setting) -> Callable[[], None]:
     def run() -> None:
-        with torch.no_grad(), setting.autocast():
-            model(images)
+        launch()
         setting.synchronize()
 
     return run
 
 
-def training_run(model: nn.Module, images: Tensor, setting: Setting) -> Callable[[], None]:
+def eval_pass(model: nn.Module, images: Tensor, setting: Setting) -> Callable[[], None]:
+    """Return a call of one forward pass without gradients."""
+
+    def launch() -> None:
+        with torch.no_grad(), setting.autocast():
+            model(images)
+
+    return launch
+
+
+def training_pass(model: nn.Module, images: Tensor, setting: Setting) -> Callable[[], None]:
     """Return a call of one training step: forward, backward, SGD.
 
     The loss is the sum of the mean squares of the maps, so it reaches every output and
@@ -109,16 +136,15 @@ def training_run(model: nn.Module, images: Tensor, setting: Setting) -> Callable
     """
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0, foreach=True)
 
-    def run() -> None:
+    def launch() -> None:
         with setting.autocast():
             loss = sum(output.square().mean() for output in model(images))
         loss.backward()
         optimizer.step()
         # At the end: a model that waits for its turn must not hold gradients.
         optimizer.zero_grad(set_to_none=True)
-        setting.synchronize()
 
-    return run
+    return launch
 
 
 def _probe_seconds(run: Callable[[], None]) -> float:

@@ -3,7 +3,7 @@
 All are dense backbones with random weights and without stochastic depth, so that all do
 their whole work in a training step too. VMamba, Swin, ConvNeXt and ResNet return normed
 (ResNet: activated) maps at strides 4, 8, 16 and 32. DeiT has no pyramid: it returns the
-maps of four evenly spaced layers, all at stride 16, of which the last is normed.
+maps of four evenly spaced layers, all at stride 16, of which the last is normed; and Vim too.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
+from torch import Tensor
 
 PYRAMID = (0, 1, 2, 3)
 
@@ -52,6 +53,12 @@ def _deit(arch: str) -> dict:
     )
 
 
+def _vim(arch: str) -> dict:
+    return dict(
+        type="mamba_mm.VisionMamba", arch=arch, out_indices=(5, 11, 17, 23), drop_path_rate=0.0
+    )
+
+
 def _resnet(depth: int) -> dict:
     return dict(type="mmpretrain.ResNet", depth=depth, out_indices=PYRAMID)
 
@@ -73,6 +80,10 @@ BACKBONES: dict[str, dict] = {
     "convnext_tiny": _convnext("tiny"),
     "convnext_small": _convnext("small"),
     "convnext_base": _convnext("base"),
+    "vim_tiny": _vim("tiny"),
+    "vim_small": _vim("small"),
+    "deit_tiny_plain": _deit("deit-tiny"),
+    "deit_tiny": _deit("deit-tiny"),
     "deit_small": _deit("deit-small"),
     "deit_base": _deit("deit-base"),
     "resnet18": _resnet(18),
@@ -81,6 +92,10 @@ BACKBONES: dict[str, dict] = {
     "resnet152": _resnet(152),
 }
 """Configs by name; each is built at the size of its images."""
+
+POSITION_EMBEDDED = ("mmpretrain.VisionTransformer", "mamba_mm.VisionMamba")
+PLAIN_ATTENTION = ("deit_tiny_plain",)
+"""Those whose attention is not PyTorch's fused one: Vim was published against such a DeiT."""
 
 
 @dataclass(frozen=True)
@@ -109,19 +124,31 @@ CLASSES = {
         "swin_base",
         ("vmamba_base_s1l20", "vmamba_base_s2l15", "convnext_base", "deit_base", "resnet152"),
     ),
+    "headline": ModelClass("deit_tiny_plain", ("vim_tiny", "deit_tiny")),
     "quick": ModelClass("resnet18", ("vmamba_nano",)),
 }
-"""The classes of the papers, and ``quick``, which only tries the tool."""
+"""The classes of the papers; ``headline``, which Vim was published with, at 1248x1248 (arXiv
+2401.09417, figure 1); and ``quick``, which only tries the tool."""
 
 
 def build_backbone(name: str, height: int, width: int) -> BaseModule:
     """Build a backbone of :data:`BACKBONES` for images of one size.
 
-    DeiT learns one position embedding a patch, so it is built for the size, as after the
-    resizing of a checkpoint. The others do not depend on it.
+    DeiT and Vim learn one position embedding a patch, so they are built for the size, as after
+    the resizing of a checkpoint. The others do not depend on it.
     """
     torch.manual_seed(0)
     config = BACKBONES[name]
-    if config["type"] == "mmpretrain.VisionTransformer":
+    if config["type"] in POSITION_EMBEDDED:
         config = config | {"img_size": (height, width)}
-    return MODELS.build(config)
+    model = MODELS.build(config)
+    if name in PLAIN_ATTENTION:
+        for layer in model.layers:
+            layer.attn.scaled_dot_product_attention = plain_attention
+    return model
+
+
+def plain_attention(query: Tensor, key: Tensor, value: Tensor, dropout_p: float = 0.0) -> Tensor:
+    """Attend as the formula says, with all weights in memory; without dropout, as DeiT."""
+    scores = query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5
+    return torch.softmax(scores, dim=-1) @ value

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Time VMamba backbones against MMPretrain's of the same class, on this machine.
+r"""Time VMamba and Vim backbones against MMPretrain's of the same class, on this machine.
 
 All run in one process, in turns, as dense backbones with random weights and no stochastic
 depth; ratios are medians over turns of the same round. A training step is a forward pass,
@@ -11,6 +11,8 @@ and backbones.png. Run it on an idle machine.
 
     python tools/benchmarks/backbones.py --out work_dirs/backbones
     python tools/benchmarks/backbones.py --class small --modes eval --shapes 224@8 800x1280
+    python tools/benchmarks/backbones.py --device cuda --graphs --class headline \
+        --shapes 224@32 1248@32 --modes eval
     python tools/benchmarks/backbones.py --profile vmamba_tiny_s1l8 --shapes 224 --threads 1
 """
 
@@ -35,6 +37,7 @@ from mamba_mm.measuring.machine import Machine
 
 SHAPES = ("224@8", "224", "512", "800x1280", "1248")
 PROFILED_RUNS = 3
+MOST_COMPILATIONS = 256
 
 
 def main() -> None:
@@ -42,8 +45,12 @@ def main() -> None:
     options = _parse_options()
     keep_freed_memory()
     torch.set_num_threads(options.threads)
+    if options.compile:
+        # Every contender is a compilation of the same functions.
+        torch._dynamo.config.recompile_limit = MOST_COMPILATIONS
     if options.profile:
-        setting = Setting(options.modes[0], options.dtypes[0], options.device)
+        # The operators of a graph's replay have no names.
+        setting = Setting(options.modes[0], options.dtypes[0], options.device, options.compile)
         print_profile(options.profile, options.shapes[0], setting, options.format)
     else:
         run_benchmark(options)
@@ -81,6 +88,10 @@ def _parse_options() -> argparse.Namespace:
         help="memory format of weights and images",
     )
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--compile", action="store_true", help="compile by torch.compile")
+    parser.add_argument(
+        "--graphs", action="store_true", help="replay every pass as a CUDA graph (--device cuda)"
+    )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--rounds", type=int, default=21, help="turns of each backbone at most")
     parser.add_argument(
@@ -96,6 +107,8 @@ def _parse_options() -> argparse.Namespace:
     options = parser.parse_args()
     if options.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda: PyTorch finds no CUDA device; use --device cpu")
+    if options.graphs and options.device != "cuda":
+        parser.error("--graphs: CUDA graphs need --device cuda")
     if options.rounds < 2:
         parser.error(f"--rounds must be at least 2, for quartiles; got {options.rounds}")
     return options
@@ -111,8 +124,10 @@ def run_benchmark(options: argparse.Namespace) -> None:
     measurements: list[Measurement] = []
     try:
         for mode, dtype, shape in product(options.modes, options.dtypes, options.shapes):
-            setting = Setting(mode, dtype, options.device)
+            setting = Setting(mode, dtype, options.device, options.compile, options.graphs)
             smallest = _smallest_of_batch(options.shapes, shape.batch)
+            if options.compile:
+                torch.compiler.reset()  # forgets, and frees, what the table before compiled
             measured = measure(names, shape, smallest, setting, options.format, effort)
             print_measurements(shape, setting, measured)
             measurements += measured
