@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.library import register_fake
 
 from .compiled_scan import CHECKPOINT_LANES, CHECKPOINT_STEPS
+from .scan_gradients import register_route_scan_gradients
 
 
 def _map_like(x: Tensor, dtype: torch.dtype) -> Tensor:
@@ -19,7 +21,7 @@ def _map_like(x: Tensor, dtype: torch.dtype) -> Tensor:
     return x.new_empty((batch, dim, tokens), dtype=dtype)
 
 
-@torch.library.register_fake("mamba_mm::route_scan_fwd")
+@register_fake("mamba_mm::route_scan_fwd")
 def _forward_shapes(
     x,
     params,
@@ -51,7 +53,7 @@ def _forward_shapes(
     return _map_like(x, out_dtype), checkpoints
 
 
-@torch.library.register_fake("mamba_mm::route_scan_bwd")
+@register_fake("mamba_mm::route_scan_bwd")
 def _backward_shapes(
     grad_out,
     x,
@@ -93,47 +95,4 @@ def _backward_shapes(
     )
 
 
-def _save_for_backward(ctx, inputs, output):
-    tensors, walks, tables = inputs[:7], inputs[7], inputs[8:11]
-    *ctx.options, save_checkpoints, _ = inputs[11:]
-    ctx.walks = walks
-    ctx.has_checkpoints = save_checkpoints
-    ctx.dtypes = [None if t is None else t.dtype for t in tensors]
-    ctx.save_for_backward(*tensors, *tables, output[1])
-    ctx.mark_non_differentiable(output[1])
-    ctx.set_materialize_grads(False)
-
-
-def _backward(ctx, grad_out, _):
-    if grad_out is None:
-        return (None,) * 17
-    if not ctx.has_checkpoints:
-        raise RuntimeError(
-            "route_scan: the forward pass ran without checkpoints, so it has no backward pass; "
-            "call mamba_mm.ops.route_scan, which saves them when a gradient is needed"
-        )
-    *saved, checkpoints = ctx.saved_tensors
-    tensors, tables = saved[:7], saved[7:]
-    grad_x, grad_params, grad_delta, *grads = torch.ops.mamba_mm.route_scan_bwd(
-        grad_out, *tensors, ctx.walks, *tables, *ctx.options, checkpoints
-    )
-    grads = [
-        None if dtype is None else grad.to(dtype)
-        for grad, dtype in zip((grad_x, grad_params, grad_delta, *grads), ctx.dtypes, strict=True)
-    ]
-    return (*grads, *(None,) * 10)
-
-
-torch.library.register_autograd(
-    "mamba_mm::route_scan_fwd", _backward, setup_context=_save_for_backward
-)
-
-
-def _no_double_backward(ctx, *grads):
-    raise RuntimeError(
-        "route_scan: the fused op has no double backward; use fused=False with backend='torch', "
-        "which can be differentiated any number of times"
-    )
-
-
-torch.library.register_autograd("mamba_mm::route_scan_bwd", _no_double_backward)
+register_route_scan_gradients("route_scan")

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.library import register_fake
+
+from .scan_gradients import register_selective_scan_gradients
 
 # As kCheckpointSteps and kCheckpointLanes in csrc/selective_scan.h: how far apart the saved
 # states are, and how many channels lie side by side in one.
@@ -14,7 +17,7 @@ CHECKPOINT_STEPS = 32
 CHECKPOINT_LANES = 16
 
 
-@torch.library.register_fake("mamba_mm::selective_scan_fwd")
+@register_fake("mamba_mm::selective_scan_fwd")
 def _forward_shapes(
     u, delta, A, B, C, D, z, delta_bias, delta_softplus, save_checkpoints, out_dtype
 ):
@@ -34,7 +37,7 @@ def _forward_shapes(
     )
 
 
-@torch.library.register_fake("mamba_mm::selective_scan_bwd")
+@register_fake("mamba_mm::selective_scan_bwd")
 def _backward_shapes(
     grad_out,
     grad_last_state,
@@ -67,48 +70,4 @@ def _backward_shapes(
     )
 
 
-def _save_for_backward(ctx, inputs, output):
-    *tensors, delta_softplus, save_checkpoints, _ = inputs
-    ctx.delta_softplus = delta_softplus
-    ctx.has_checkpoints = save_checkpoints
-    ctx.dtypes = [None if t is None else t.dtype for t in tensors]
-    ctx.save_for_backward(*tensors, output[2])
-    ctx.mark_non_differentiable(output[2])
-    ctx.set_materialize_grads(False)
-
-
-def _backward(ctx, grad_out, grad_last_state, _):
-    *tensors, checkpoints = ctx.saved_tensors
-    if grad_out is None and grad_last_state is None:
-        return (None,) * 11
-    if not ctx.has_checkpoints:
-        raise RuntimeError(
-            "selective_scan: the forward pass ran without checkpoints, so it has no backward pass; "
-            "call mamba_mm.ops.selective_scan, which saves them when a gradient is needed"
-        )
-    u = tensors[0]
-    if grad_out is None:
-        grad_out = torch.zeros_like(u, memory_format=torch.contiguous_format)
-    grads = torch.ops.mamba_mm.selective_scan_bwd(
-        grad_out, grad_last_state, *tensors, ctx.delta_softplus, checkpoints
-    )
-    grads = [
-        None if dtype is None else grad.to(dtype)
-        for grad, dtype in zip(grads, ctx.dtypes, strict=True)
-    ]
-    return (*grads, None, None, None)
-
-
-torch.library.register_autograd(
-    "mamba_mm::selective_scan_fwd", _backward, setup_context=_save_for_backward
-)
-
-
-def _no_double_backward(ctx, *grads):
-    raise RuntimeError(
-        "selective_scan: the compiled backends have no double backward; "
-        "use backend='torch', which can be differentiated any number of times"
-    )
-
-
-torch.library.register_autograd("mamba_mm::selective_scan_bwd", _no_double_backward)
+register_selective_scan_gradients("selective_scan")

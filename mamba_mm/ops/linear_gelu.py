@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.library import register_autograd, register_fake
 
 from .extension import EXTENSION
 
@@ -49,19 +50,17 @@ def _no_double_backward(ctx, grad):
 
 if EXTENSION.loaded:
 
-    @torch.library.register_fake("mamba_mm::bias_gelu")
+    @register_fake("mamba_mm::bias_gelu")
     def _forward_shape(x, bias):
         return torch.empty_like(x)
 
-    @torch.library.register_fake("mamba_mm::bias_gelu_")
+    @register_fake("mamba_mm::bias_gelu_")
     def _in_place_shape(x, bias):
         return None
 
-    @torch.library.register_fake("mamba_mm::bias_gelu_bwd")
+    @register_fake("mamba_mm::bias_gelu_bwd")
     def _backward_shape(grad, x, bias):
         return torch.empty_like(x)
 
-    torch.library.register_autograd(
-        "mamba_mm::bias_gelu", _backward, setup_context=_save_for_backward
-    )
-    torch.library.register_autograd("mamba_mm::bias_gelu_bwd", _no_double_backward)
+    register_autograd("mamba_mm::bias_gelu", _backward, setup_context=_save_for_backward)
+    register_autograd("mamba_mm::bias_gelu_bwd", _no_double_backward)

@@ -380,6 +380,7 @@ def stock(constructor, model, **paramwise):
     return constructor(config, paramwise)(model).optimizer
 
 
+# The toolboxes' own constructors, which raise this themselves: why there is one of ours.
 @pytest.mark.parametrize("toolbox", ["mmdet", "mmseg"])
 def test_mmdet_and_mmseg_refuse_our_backbones(toolbox):
     optimizers = pytest.importorskip(f"{toolbox}.engine.optimizers", reason="its constructor")

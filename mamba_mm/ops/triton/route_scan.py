@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mamba_mm.ops.scan_gradients import register_route_scan_gradients
+
 from .route_kernels import route_backward, route_ends, route_forward
 from .scan_kernels import carry_over
 from .selective_scan import (
@@ -632,47 +634,7 @@ def _is_empty(x: Tensor, read: Tensor | None) -> bool:
     return x.numel() == 0 or (read is not None and read.shape[2] == 0)
 
 
-def _save_for_backward(ctx, inputs, output):
-    tensors, walks, tables = inputs[:7], inputs[7], inputs[8:11]
-    *ctx.options, save_checkpoints, _ = inputs[11:]
-    ctx.walks = walks
-    ctx.has_checkpoints = save_checkpoints
-    ctx.dtypes = [None if t is None else t.dtype for t in tensors]
-    ctx.save_for_backward(*tensors, *tables, output[1])
-    ctx.mark_non_differentiable(output[1])
-    ctx.set_materialize_grads(False)
-
-
-def _backward(ctx, grad_out, _):
-    if grad_out is None:
-        return (None,) * 17
-    if not ctx.has_checkpoints:
-        raise RuntimeError(
-            "route_scan: the forward pass ran without checkpoints, so it has no backward pass; "
-            "call mamba_mm.ops.route_scan, which saves them when a gradient is needed"
-        )
-    *saved, checkpoints = ctx.saved_tensors
-    tensors, tables = saved[:7], saved[7:]
-    with _current_device(grad_out):
-        grads = torch.ops.mamba_mm.triton_route_scan_bwd(
-            grad_out, *tensors, ctx.walks, *tables, *ctx.options, checkpoints
-        )
-    grads = [
-        None if dtype is None else grad.to(dtype)
-        for grad, dtype in zip(grads, ctx.dtypes, strict=True)
-    ]
-    return (*grads, *(None,) * 10)
-
-
-def _no_double_backward(ctx, *grads):
-    raise RuntimeError(
-        "route_scan: the fused op has no double backward; use fused=False with backend='torch', "
-        "which can be differentiated any number of times"
-    )
-
-
-triton_route_scan_fwd.register_autograd(_backward, setup_context=_save_for_backward)
-triton_route_scan_bwd.register_autograd(_no_double_backward)
+register_route_scan_gradients("triton_route_scan")
 
 
 def route_scan_triton(

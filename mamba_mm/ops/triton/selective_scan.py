@@ -10,6 +10,8 @@ import torch.nn.functional as F
 import triton
 from torch import Tensor
 
+from mamba_mm.ops.scan_gradients import register_selective_scan_gradients
+
 from .scan_kernels import (
     carry_over,
     scan_backward,
@@ -469,46 +471,7 @@ def _of_projections(records: list[Tensor], dtypes) -> list[Tensor | None]:
     ]
 
 
-def _save_for_backward(ctx, inputs, output):
-    *tensors, delta_softplus, save_checkpoints, _ = inputs
-    ctx.delta_softplus = delta_softplus
-    ctx.has_checkpoints = save_checkpoints
-    ctx.dtypes = [None if t is None else t.dtype for t in tensors]
-    ctx.save_for_backward(*tensors, output[2])
-    ctx.mark_non_differentiable(output[2])
-    ctx.set_materialize_grads(False)
-
-
-def _backward(ctx, grad_out, grad_last_state, _):
-    *tensors, checkpoints = ctx.saved_tensors
-    if grad_out is None and grad_last_state is None:
-        return (None,) * 11
-    if not ctx.has_checkpoints:
-        raise RuntimeError(
-            "selective_scan: the forward pass ran without checkpoints, so it has no backward pass; "
-            "call mamba_mm.ops.selective_scan, which saves them when a gradient is needed"
-        )
-    if grad_out is None:
-        grad_out = torch.zeros_like(tensors[0])
-    grads = torch.ops.mamba_mm.triton_selective_scan_bwd(
-        grad_out, grad_last_state, *tensors, ctx.delta_softplus, checkpoints
-    )
-    grads = [
-        None if dtype is None else grad.to(dtype)
-        for grad, dtype in zip(grads, ctx.dtypes, strict=True)
-    ]
-    return (*grads, None, None, None)
-
-
-def _no_double_backward(ctx, *grads):
-    raise RuntimeError(
-        "selective_scan: the Triton backend has no double backward; "
-        "use backend='torch', which can be differentiated any number of times"
-    )
-
-
-triton_selective_scan_fwd.register_autograd(_backward, setup_context=_save_for_backward)
-triton_selective_scan_bwd.register_autograd(_no_double_backward)
+register_selective_scan_gradients("triton_selective_scan")
 
 
 def _with_a_zero_state(t: Tensor) -> Tensor:
