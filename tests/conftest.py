@@ -2,6 +2,7 @@
 
 import functools
 import importlib.util
+from pathlib import Path
 
 import pytest
 
@@ -17,3 +18,17 @@ def metafiles_of_toolboxes_are_read_once():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(utils, "load", functools.cache(utils.load))
         yield
+
+
+# Folders of tests that take longest, longest first.
+LONGEST = ("test_training", "test_ops", "test_configs", "test_tools", "test_models")
+
+
+def pytest_collection_modifyitems(items):
+    """Start with what takes longest, or one process would work on it alone at the end."""
+
+    def place(item):
+        folder = item.path.relative_to(Path(__file__).parent).parts[0]
+        return LONGEST.index(folder) if folder in LONGEST else len(LONGEST)
+
+    items.sort(key=place)

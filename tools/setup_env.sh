@@ -102,6 +102,9 @@ install_mmpose() {
 # The metrics and the file formats of medical segmentation.
 install_medical() { pip install -c "$pins" monai h5py; }
 
+# Files of meshes, and points on their surfaces.
+install_meshes() { pip install -c "$pins" trimesh; }
+
 # Two distributions share the cv2 folder. The headless one goes in last, because the
 # other needs libGL, which a server does not have.
 settle_opencv() {
@@ -123,6 +126,7 @@ once mmcv "$(pin onedl-mmcv) $(pin torch)" install_mmcv
 once toolboxes "$pins_key" install_toolboxes
 once mmpose "$pins_key" install_mmpose
 once medical "$pins_key" install_medical
+once meshes "$pins_key" install_meshes
 once opencv "$pins_key" settle_opencv
 once test-tools "$pins_key" install_test_tools
 compgen -G "$root/mamba_mm/_C*.so" >/dev/null || rm -f "$stamps/project" # removed by hand

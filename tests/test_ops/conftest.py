@@ -28,6 +28,21 @@ def instruction_set(request, monkeypatch):
 
 
 @pytest.fixture
+def instruction_sets(monkeypatch):
+    """Choose one instruction set after the other: for tests whose expectation takes long."""
+    names = runnable_instruction_sets()
+    if not names:
+        pytest.skip(f"the compiled op is not built: {EXTENSION.detail}")
+
+    def one_by_one():
+        for name in names:
+            monkeypatch.setenv("MAMBA_MM_ISA", name)
+            yield name
+
+    return one_by_one
+
+
+@pytest.fixture
 def compiled():
     if not EXTENSION.loaded:
         pytest.skip(f"the compiled op is not built: {EXTENSION.detail}")

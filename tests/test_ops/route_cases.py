@@ -332,6 +332,7 @@ def run(case, arguments=None, function=route_scan, **keywords):
 
 
 @functools.cache
+@functools.lru_cache(maxsize=256)  # one instruction set after the other asks for it
 def expected(case):
     """Output and gradients of the definition, in float64."""
     arguments = leaves(case.arguments(), torch.float64)

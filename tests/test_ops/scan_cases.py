@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 
@@ -57,6 +58,12 @@ class Case:
             for name in NAMES
         }
 
+    @cached_property
+    def expected(self):
+        """What the definition gives in float64, with gradients."""
+        arguments = leaves(self.arguments, torch.float64)
+        return run_with_gradients(arguments, self.softplus, function=selective_scan_ref)
+
 
 def leaves(arguments, dtype=None):
     """Copies that collect gradients, in the layout of the originals."""
@@ -99,9 +106,7 @@ def run_with_gradients(arguments, softplus, seed=1, function=selective_scan, **k
 def errors_against_definition(case, **keywords):
     """The relative error of the output, the last state and every gradient."""
     actual = run_with_gradients(leaves(case.arguments), case.softplus, **keywords)
-    expected = run_with_gradients(
-        leaves(case.arguments, torch.float64), case.softplus, function=selective_scan_ref
-    )
+    expected = case.expected
     assert actual.keys() == expected.keys()
     return {
         name: relative_error(actual[name], expected[name], 1.0 if name in SUMS else 1e-30)

@@ -554,8 +554,7 @@ def test_hundreds_of_random_cases(block, instruction_set):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["cross", "serpentine"])
-@pytest.mark.parametrize("states", [1, 16])
+@pytest.mark.parametrize(("states", "name"), [(1, "serpentine"), (16, "cross")])
 def test_a_map_of_56_by_56(states, name, compiled):
     assert_route_exact(RouteCase(name, (56, 56), batch=1, dim=20, states=states))
 

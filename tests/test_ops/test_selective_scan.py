@@ -228,17 +228,23 @@ def random_case(seed):
     )
 
 
+def assert_random_cases_exact(seeds, instruction_sets):
+    for seed in seeds:
+        case = random_case(seed)
+        for _ in instruction_sets():
+            assert_exact(case, 2 * FLOAT32)
+
+
 @pytest.mark.parametrize("block", range(6))
-def test_random_shapes(block, instruction_set):
-    for seed in range(block * 25, block * 25 + 25):
-        assert_exact(random_case(seed), 2 * FLOAT32)
+def test_random_shapes(block, instruction_sets):
+    assert_random_cases_exact(range(block * 25, block * 25 + 25), instruction_sets)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("block", range(20))
-def test_thousands_of_random_shapes(block, instruction_set):
-    for seed in range(10_000 + block * 60, 10_000 + block * 60 + 60):
-        assert_exact(random_case(seed), 2 * FLOAT32)
+def test_thousands_of_random_shapes(block, instruction_sets):
+    first = 10_000 + block * 60
+    assert_random_cases_exact(range(first, first + 60), instruction_sets)
 
 
 @pytest.mark.slow

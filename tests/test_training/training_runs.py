@@ -1,5 +1,6 @@
 """Training and testing through the very commands that a user types."""
 
+import gc
 import importlib
 import json
 import multiprocessing
@@ -36,6 +37,8 @@ def run_tool(name, *arguments, **environment):
 
 # Of a toolbox: what a script imports in any case.
 PARTS = ("apis", "datasets", "engine", "evaluation", "models", "visualization")
+# And whatever the toolbox: the last one is imported for MMEngine's report of the environment.
+FOR_ALL = ("mmengine.runner", "mamba_mm.models", "mamba_mm.engine", "setuptools")
 
 
 def run_script(name, config, *arguments, **environment):
@@ -56,7 +59,7 @@ def run_script(name, config, *arguments, **environment):
     from mamba_mm.apis.toolbox_scripts import toolbox_of
 
     toolbox = toolbox_of(Path(config)).module
-    for module in ("mmengine.runner", "mamba_mm.models", *(f"{toolbox}.{part}" for part in PARTS)):
+    for module in (*FOR_ALL, *(f"{toolbox}.{part}" for part in PARTS)):
         importlib.import_module(module)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -78,6 +81,8 @@ def _run_and_exit(output, name, arguments, environment):
     from mamba_mm.apis.toolbox_scripts import run_toolbox_script
 
     status = 1
+    # MMEngine collects garbage with every data set; what the fork inherited would be copied for it.
+    gc.freeze()
     try:
         os.dup2(output, 1)
         os.dup2(output, 2)
