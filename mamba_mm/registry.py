@@ -10,7 +10,9 @@ import importlib.util
 
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
+from mmengine.registry import LOOPS as MMENGINE_LOOPS
 from mmengine.registry import METRICS as MMENGINE_METRICS
+from mmengine.registry import MODEL_WRAPPERS as MMENGINE_MODEL_WRAPPERS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
@@ -37,6 +39,13 @@ VISUALIZERS = Registry(
     locations=["mamba_mm.visualization"],
 )
 HOOKS = Registry("hook", parent=MMENGINE_HOOKS, scope="mamba_mm", locations=["mamba_mm.engine"])
+LOOPS = Registry("loop", parent=MMENGINE_LOOPS, scope="mamba_mm", locations=["mamba_mm.engine"])
+MODEL_WRAPPERS = Registry(
+    "model wrapper",
+    parent=MMENGINE_MODEL_WRAPPERS,
+    scope="mamba_mm",
+    locations=["mamba_mm.engine"],
+)
 OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     "optimizer wrapper constructor",
     parent=MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,

@@ -13,7 +13,16 @@ from mmengine.logging import print_log
 
 from mamba_mm.registry import METRICS
 
-from .functional import ALIGNMENTS, SUBMISSIONS, fscore, mean_error, pck, pck_auc, write_submission
+from .functional import (
+    ALIGNMENTS,
+    SUBMISSIONS,
+    fscore,
+    mean_error,
+    pck,
+    pck_auc,
+    submission_order,
+    write_submission,
+)
 from .functional.hand_comparison import WRIST, HandComparison, PredictedHand
 
 NAN_POLICIES = ("raise", "worst")
@@ -82,9 +91,11 @@ class HandMeshMetric(BaseMetric):
         mano_path: The MANO model; see :func:`mamba_mm.models.body_models.resolve_mano`.
         format_only: Write the prediction file, compute nothing.
         outfile_prefix: The prediction file without its ending, such as ``"work_dirs/pred"``.
-            Given, the file is written whether or not ``format_only``. Joints and vertices are in
-            camera coordinates if every sample has known intrinsics and a predicted translation,
-            else all relative to the wrist; the log says which.
+            Given, the file is written whether or not ``format_only``. Samples stand in it by
+            their ``id``, the place in the server's list that ``FreiHANDMeshDataset`` and
+            ``HO3DMeshDataset`` give them, in whatever order they come; all must be there. Joints
+            and vertices are in camera coordinates if every sample has known intrinsics and a
+            predicted translation, else all relative to the wrist; the log says which.
         submission: Format of the file, ``"freihand"`` or ``"ho3d"``.
         collect_device: As in MMEngine.
         prefix: As in MMEngine.
@@ -136,6 +147,19 @@ class HandMeshMetric(BaseMetric):
         self.outfile_prefix = outfile_prefix
         self.submission = submission
         self._mano = _build_mano(mano_path) if vertices_from_mano else None
+        self._dataset_size = 0
+
+    def evaluate(self, size: int) -> dict[str, float]:
+        """Collect what all processes have measured, and average.
+
+        Args:
+            size: Number of samples of the data set.
+
+        Returns:
+            The metrics, named with the prefix.
+        """
+        self._dataset_size = size
+        return super().evaluate(size)
 
     def process(self, data_batch: Any, data_samples: Sequence[Mapping]) -> None:
         """Measure a batch.
@@ -146,7 +170,8 @@ class HandMeshMetric(BaseMetric):
                 hand each.
 
         Raises:
-            KeyError: The predictions lack joints or vertices.
+            KeyError: The predictions lack joints or vertices, or the sample the ``id`` that its
+                place in the prediction file is known by.
             ValueError: A shape is wrong, a label or, by ``nan_policy``, a prediction is not
                 finite, or a labelled hand is larger than a metre.
         """
@@ -171,8 +196,8 @@ class HandMeshMetric(BaseMetric):
             The metrics by name; none with ``format_only``.
 
         Raises:
-            ValueError: No sample has the labels for a metric, or most predicted hands are larger
-                than a metre.
+            ValueError: No sample has the labels for a metric, most predicted hands are larger
+                than a metre, or a sample of the prediction file is missing or there twice.
         """
         if self._writes_file:
             self._write([record["submitted"] for record in results])
@@ -336,6 +361,7 @@ class HandMeshMetric(BaseMetric):
             for values in (hand.joints, hand.vertices)
         ]
         return {
+            "place": _place(sample),
             "joints": points[0],
             "vertices": points[1].astype(np.float32),
             "translation": hand.translation,
@@ -345,6 +371,8 @@ class HandMeshMetric(BaseMetric):
         }
 
     def _write(self, submitted: Sequence[Mapping]) -> None:
+        order = submission_order([part["place"] for part in submitted], self._dataset_size)
+        submitted = [submitted[index] for index in order]
         in_camera = all(part["in_camera"] for part in submitted)
         shifts = [
             part["translation"] if in_camera else -part["joints"][WRIST] for part in submitted
@@ -360,6 +388,12 @@ class HandMeshMetric(BaseMetric):
             f"wrote {len(submitted)} predictions for '{self.submission}' to {path} and {archive}; "
             f"joints and vertices are {frame}"
         )
+        expected = SUBMISSIONS[self.submission].num_samples
+        if len(submitted) not in expected:
+            _log(
+                f"the server of '{self.submission}' takes {' or '.join(map(str, expected))} "
+                f"predictions and will refuse {len(submitted)}"
+            )
 
 
 def _build_mano(mano_path: str | Path | None) -> torch.nn.Module:
@@ -384,6 +418,16 @@ def _mano_mesh(layer: torch.nn.Module, sample: Mapping) -> tuple[np.ndarray, np.
     # The parameters are a right hand's; points of left hands the estimator has mirrored back.
     side = np.array([1.0 if _is_set(sample["gt_instances"], "is_right") else -1.0, 1.0, 1.0])
     return mesh.vertices[0].numpy() * side, mesh.joints[0, WRIST].numpy() * side
+
+
+def _place(sample: Mapping) -> int:
+    """The place of a sample in the server's list."""
+    if "id" not in sample:
+        raise KeyError(
+            f"HandMeshMetric: the sample of {_name(sample)} has no id, by which the prediction "
+            "file is ordered; PackPoseInputs must have 'id' among its meta_keys"
+        )
+    return int(sample["id"])
 
 
 def _points(instances: Mapping, key: str, sample: Mapping, count: int | None = None) -> np.ndarray:

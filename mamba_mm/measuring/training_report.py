@@ -115,6 +115,8 @@ def write_json(
 def summary(compared: Sequence[Compared], metric: str, rule: str, notes: Sequence[str] = ()) -> str:
     """Return Markdown: the last and the best metric, parameters and relative cost.
 
+    Models are also compared with the first one seed by seed, as far as they share seeds.
+
     Args:
         compared: The first is what the others' cost is told in.
         metric: Its name.
@@ -149,6 +151,7 @@ def summary(compared: Sequence[Compared], metric: str, rule: str, notes: Sequenc
         )
         lines.append(f"| {' | '.join(cells)} |")
     lines += ["", "Mean ± standard deviation over the runs, one a seed (n - 1)."]
+    lines += _differences_by_seed(compared, last_step)
     lines += _runs_without_a_value(compared, metric, last_step)
     lines += [CAUTION, *notes]
     return "\n".join(lines) + "\n"
@@ -160,6 +163,30 @@ def mean_and_std(values: Sequence[float]) -> str:
         return NO_VALUE
     mean = f"{np.mean(values):.3f}"
     return mean if len(values) == 1 else f"{mean} ± {sample_std(values):.3f}"
+
+
+def _differences_by_seed(compared: Sequence[Compared], last_step: int) -> list[str]:
+    """Say by how much the last metric of models exceeds that of the first, with the same seed."""
+    first, *others = compared
+    lines = []
+    for model in others:
+        pairs = {
+            seed: (run.metric, first.runs[seed].metric)
+            for seed, run in model.runs.items()
+            if seed in first.runs
+        }
+        gains = {
+            seed: ours[last_step] - theirs[last_step]
+            for seed, (ours, theirs) in pairs.items()
+            if last_step in ours and last_step in theirs
+        }
+        if gains:
+            each = ", ".join(f"{gain:+.3f}" for gain in gains.values())
+            lines.append(
+                f"{model.name} minus {first.name}, last, seed by seed: "
+                f"{mean_and_std(list(gains.values()))} ({each})."
+            )
+    return lines
 
 
 def _runs_without_a_value(compared: Sequence[Compared], metric: str, last_step: int) -> list[str]:

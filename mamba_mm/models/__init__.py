@@ -1,6 +1,6 @@
 """What a config can name. Importing it needs MMEngine and no toolbox."""
 
-from . import losses, norms, pose_estimators
+from . import data_preprocessors, depth_estimators, losses, norms, pose_estimators
 from .backbones import (
     VIM_ARCHS,
     VMAMBA_ARCHS,
@@ -45,6 +45,8 @@ __all__ = [
     "VMambaArch",
     "VimArch",
     "VisionMamba",
+    "data_preprocessors",
+    "depth_estimators",
     "losses",
     "norms",
     "pose_estimators",

@@ -6,7 +6,7 @@ Pictures are ``(H, W, 3)``, uint8, RGB; integer coordinates are the centres of p
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -17,8 +17,11 @@ from .hand_scene import Hand, Pinhole
 
 _PAPER = 245
 _GAP = 4
-# Seen from the right of the camera: what was far is right, what was left is far.
-_FROM_THE_SIDE = np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]])
+FROM_THE_FRONT = np.eye(3)
+"""Turns points as the camera sees them: not at all."""
+FROM_THE_SIDE = np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]])
+"""Turns points to how they are seen from the right of the camera: what was far is right, what was
+left is far."""
 # From over the viewer's left shoulder, for a relief.
 _LIGHT = (-0.4, -0.5, -1.0)
 # Of the picture that the hand fills in a view from the side.
@@ -76,27 +79,33 @@ def mesh_over(
 
 @dataclass(frozen=True)
 class SideView:
-    """A view of hands from the right of the camera, without perspective.
+    """A view of hands without perspective, from the right of the camera unless told otherwise.
 
     Attributes:
         side: Of the square picture, in pixels.
         metres: What the larger extent of a hand may be to fill the picture.
+        turn: Rotation ``(3, 3)`` that brings points into the frame of who looks at them.
     """
 
     side: int
     metres: float
+    turn: np.ndarray = field(default_factory=FROM_THE_SIDE.copy)
 
     @classmethod
-    def fitting(cls, hands: Sequence[Hand], side: int) -> SideView:
+    def fitting(
+        cls, hands: Sequence[Hand], side: int, turn: np.ndarray = FROM_THE_SIDE
+    ) -> SideView:
         """Return one that each of these hands fits into, all in one scale."""
-        extents = [np.ptp(_points_of(hand) @ _FROM_THE_SIDE.T, axis=0)[:2].max() for hand in hands]
-        return cls(side, max(extents, default=0.0) or 1.0)
+        extents = [np.ptp(_points_of(hand) @ turn.T, axis=0)[:2].max() for hand in hands]
+        return cls(side, max(extents, default=0.0) or 1.0, turn)
 
-    def mesh(self, hand: Hand, faces: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
-        """Return a picture of the hand's mesh."""
+    def mesh(
+        self, hand: Hand, faces: np.ndarray, colour: tuple[int, int, int] | np.ndarray
+    ) -> np.ndarray:
+        """Return a picture of the hand's mesh, in one colour or that of each vertex ``(V, 3)``."""
         pixels = self.pixels(hand.vertices, hand)
         shaded = shade(
-            hand.vertices @ _FROM_THE_SIDE.T,
+            hand.vertices @ self.turn.T,
             faces,
             pixels,
             self.side,
@@ -110,10 +119,10 @@ class SideView:
 
     def pixels(self, points: np.ndarray, hand: Hand) -> np.ndarray:
         """Return where points ``(N, 3)`` of the hand lie, with a depth, ``(N, 3)``."""
-        own = _points_of(hand) @ _FROM_THE_SIDE.T
+        own = _points_of(hand) @ self.turn.T
         low, high = own.min(0), own.max(0)
         middle = (low + high) / 2
-        points = points @ _FROM_THE_SIDE.T
+        points = points @ self.turn.T
         factor = _FILL * self.side / self.metres
         planar = (points[:, :2] - middle[:2]) * factor + (self.side - 1) / 2
         # Far away in comparison with its extent, so that perspective does not matter.

@@ -34,12 +34,13 @@ def posed(pose, betas):
     return out.joints[0].double().numpy(), out.vertices[0].double().numpy()
 
 
-def make_hand(seed):
+def make_hand(seed, betas=None):
     """A random hand within the image of CAM_K: everything that a record can have."""
     rng = np.random.default_rng(seed)
     pose = np.concatenate([Rotation.random(random_state=seed).as_rotvec(), LAYER.hands_mean])
     pose[3:] += rng.normal(0, 0.2, 45)
-    betas = rng.normal(0, 1, 10).clip(-2, 2)
+    drawn = rng.normal(0, 1, 10).clip(-2, 2)
+    betas = drawn if betas is None else betas
     joints, vertices = posed(pose, betas)
     shift = np.array([0.02, -0.01, 0.6]) + rng.normal(0, 0.01, 3) - joints[9]
     return dict(

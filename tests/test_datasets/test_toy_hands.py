@@ -12,12 +12,14 @@ cv2 = pytest.importorskip("cv2")
 
 from mamba_mm.datasets.drawn_set import generator_of, images_of  # noqa: E402
 from mamba_mm.datasets.toy_hands import (  # noqa: E402
+    DEPTH_UNIT,
     GESTURES,
     HandAnatomy,
     HandFactory,
     ToyHandsConfig,
     appearance,
     coco,
+    draw_depth_map,
     paint_hand,
     write_toy_hands,
 )
@@ -120,8 +122,8 @@ def test_neither_the_batch_nor_the_length_of_the_set_changes_an_image(root, tmp_
     monkeypatch.setattr(folder_module, "_BATCH", 3)
     write_toy_hands(tmp_path / "hands", replace(CONFIG, train_images=8), report=silent)
     shorter, whole = hashes(tmp_path / "hands"), hashes(root)
-    same = [name for name in shorter if "training" not in name or name.endswith(".jpg")]
-    assert len(same) == 2 * 12 + 5 + 3
+    same = [name for name in shorter if "training" not in name or name.endswith((".jpg", ".png"))]
+    assert len(same) == 3 * 12 + 5 + 3
     for name in same:
         if name not in ("toy_hands.json", "annotations/toy_hands_train.json"):
             assert shorter[name] == whole[name]
@@ -142,15 +144,19 @@ def test_there_are_the_files_of_the_layout(root):
     expected.add("annotations/toy_hands_val.json")
     for name, count in (("training", 7), ("evaluation", 3)):
         expected |= {f"{name}_{key}.json" for key in ("K", "xyz", "verts", "mano", "scale")}
-        expected |= {f"{name}/{kind}/{i:08d}.jpg" for i in range(count) for kind in ("rgb", "mask")}
+        expected |= {f"{name}/{image}" for i in range(count) for image in images_named(i)}
     assert names == expected
-    left = {str(path.relative_to(root)) for path in (root / "left").rglob("*.jpg")}
+    left = {str(path.relative_to(root)) for path in (root / "left").rglob("*.*")}
     assert left == {
-        f"left/{name}/{kind}/{i:08d}.jpg"
+        f"left/{name}/{image}"
         for name, count in (("training", 3), ("evaluation", 1))
         for i in range(count)
-        for kind in ("rgb", "mask")
+        for image in images_named(i)
     }
+
+
+def images_named(i):
+    return f"rgb/{i:08d}.jpg", f"mask/{i:08d}.jpg", f"depth/{i:08d}.png"
 
 
 @pytest.mark.parametrize(("share", "lefts"), [(0.0, 0), (0.25, 5), (0.5, 10), (1.0, 20)])
@@ -267,6 +273,56 @@ def test_annotations_of_both_hands_agree_with_camera_and_mask(root, annotated, s
         box = [columns.min(), rows.min(), columns.max(), rows.max()]
         np.testing.assert_allclose([x, y, x + width, y + height], box, atol=1.0)
     assert sides == {"train": {"right": 7, "left": 3}, "val": {"right": 3, "left": 1}}[split]
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_images_have_depth_maps_of_their_hands(root, annotated, split):
+    for image, annotation in annotated[split]:
+        assert image["depth_file"] == image["file_name"].replace("rgb", "depth")[:-3] + "png"
+        depth = cv2.imread(str(root / image["depth_file"]), cv2.IMREAD_UNCHANGED)
+        assert (depth.shape, depth.dtype) == ((SIZE, SIZE), np.uint16)
+        # Joints in sight lie at most a finger's thickness below the surface.
+        joints = np.array(annotation["joint_cam"])
+        column, row, visibility = np.reshape(annotation["keypoints"], (21, 3)).T
+        column, row = np.rint([column, row]).astype(int)
+        below = joints[:, 2] - depth[row, column] * DEPTH_UNIT
+        inside = visibility == 2
+        inside[[4, 8, 12, 16, 20]] = False  # tips are points of the outline
+        assert inside.sum() > 4
+        assert (below[inside] > -0.002).all()
+        assert (below[inside] < 0.021).all()
+
+
+def test_depth_takes_nothing_from_the_chance_that_pictures_are_drawn_by(root, factory, palm):
+    """So pictures are those of the sets without depth maps."""
+    for index in range(2):
+        rng = generator_of(CONFIG.seed, "train", index)
+        (hand,) = factory.draw([rng], [CONFIG.is_right(index)])
+        picture, _, surface = paint_hand(rng, hand, factory.faces(hand.is_right), palm)
+        encoded = cv2.imencode(".jpg", picture)[1].tobytes()
+        assert (root / "training" / "rgb" / f"{index:08d}.jpg").read_bytes() == encoded
+        depth = cv2.imread(str(root / "training" / "depth" / f"{index:08d}.png"), -1)
+        np.testing.assert_array_equal(draw_depth_map(rng, surface), depth)
+
+
+def test_the_wall_is_behind_the_hand_and_only_there_depth_is_lost(hands, factory, palm):
+    lost, gaps = [], []
+    for seed, hand in enumerate(hands[:12]):
+        rng = np.random.default_rng(seed)
+        _, _, surface = paint_hand(rng, hand, factory.faces(True), palm)
+        depth = draw_depth_map(rng, surface) * DEPTH_UNIT
+        is_hand = np.isfinite(surface)
+        np.testing.assert_allclose(depth[is_hand], surface[is_hand], atol=DEPTH_UNIT / 2)
+        beside = depth[~is_hand]
+        known = beside[beside > 0]
+        assert known.min() > surface[is_hand].max() + 0.029
+        assert known.max() < 3
+        assert known.std() > 0.001
+        lost.append(1 - len(known) / len(beside))
+        gaps.append(np.median(known) - surface[is_hand].max())
+    assert 0 <= min(lost) < 0.06
+    assert 0.08 < max(lost) < 0.2
+    assert np.ptp(gaps) > 0.5
 
 
 def test_vertices_of_held_out_hands_are_those_of_the_mesh(annotated, factory):
@@ -510,7 +566,7 @@ RECORDED_KEYPOINT, RECORDED_AREA = (53.661, 74.377), 1375
 
 def test_recorded_drawings_have_not_changed(factory, palm):
     """Raise DRAWING_VERSION when this fails on purpose: old sets must not be reused."""
-    assert folder_module.DRAWING_VERSION == 1
+    assert folder_module.DRAWING_VERSION == 2
     rng = generator_of(0, "train", 0)
     (hand,) = factory.draw([rng], [True])
     _, mask, _ = paint_hand(rng, hand, factory.faces(True), palm)
@@ -569,7 +625,7 @@ def test_the_command_passes_its_arguments_on(tmp_path, capsys):
     assert load_tool().main([str(folder), *arguments]) == 0
     stamp = json.loads((folder / "toy_hands.json").read_text())
     assert stamp == dict(
-        drawing_version=1,
+        drawing_version=2,
         train_images=2,
         val_images=0,
         image_size=64,

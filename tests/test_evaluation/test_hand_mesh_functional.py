@@ -17,6 +17,7 @@ from mamba_mm.evaluation.functional import (
     read_submission,
     similarity_align,
     similarity_transform,
+    submission_order,
     write_submission,
 )
 from mamba_mm.evaluation.functional.hand_comparison import HandComparison, PredictedHand
@@ -199,6 +200,45 @@ def test_prediction_files_come_back_exactly(submission, rng, tmp_path):
     with zipfile.ZipFile(archive) as zipped:
         assert zipped.namelist() == ["pred.json"]
         assert zipped.read("pred.json") == path.read_bytes()
+
+
+def test_a_prediction_file_is_written_whole_or_not_at_all(rng, tmp_path):
+    joints, vertices = rng.normal(size=(3, 21, 3)), rng.normal(size=(3, 778, 3))
+    path = tmp_path / "pred.json"
+    write_submission(path, joints, vertices, "ho3d")
+    before = path.read_bytes()
+    spoilt = vertices.copy()
+    spoilt[2, 5, 1] = np.nan
+    for bad_joints, bad_vertices, message in (
+        (joints, spoilt, "not finite"),
+        (joints, vertices[:2], "of the same samples, got 3 and 2"),
+        (joints[:, :20], vertices, r"the shape \(21, 3\), got \(20, 3\)"),
+        (joints, vertices[..., :2], r"the shape \(vertices, 3\), got \(778, 2\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            write_submission(path, bad_joints, bad_vertices, "ho3d")
+    assert path.read_bytes() == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["pred.json", "pred.zip"]
+
+
+@pytest.mark.parametrize("content", [{}, [[]], [[], [], []], [[[[0, 0, 0]]], []]])
+def test_other_files_are_no_prediction_files(content, tmp_path):
+    (tmp_path / "pred.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"pred\.json is no prediction file"):
+        read_submission(tmp_path / "pred.json", "ho3d")
+
+
+def test_samples_are_put_in_the_order_of_the_list():
+    assert submission_order([2, 0, 1], 3) == [1, 2, 0]
+    for places, message in (
+        ([0, 1, 1, 2], r"1 of its samples are there more than once \(id 1\)"),
+        ([0, 2], r"1 of its samples are missing \(id 1\)"),
+        ([0, 1, 2, 3, -1], r"2 of its samples are not in a list of 3 \(id -1, 3\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            submission_order(places, 3)
+    with pytest.raises(ValueError, match=r"8 of .* are missing \(id 1, 2, 3, 4, 5, \.\.\.\)"):
+        submission_order([0], 9)
 
 
 def test_freihand_takes_our_order_and_frame(rng, tmp_path):

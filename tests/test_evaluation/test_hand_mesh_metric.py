@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -64,6 +65,7 @@ def sample(index=0, noise=0.004, **changes):
     ]
     return {
         "img_path": f"{index}.jpg",
+        "id": index,
         "pred_instances": instances[0],
         "gt_instances": instances[1],
     }
@@ -482,6 +484,37 @@ class TestPredictionFile:
         assert joints.shape == (3, 21, 3)
         assert len(vertices) == 3
 
+    def test_samples_stand_in_it_by_their_id(self, tmp_path, log):
+        samples = self.samples()
+        evaluate(samples, outfile_prefix=str(tmp_path / "dealt"), format_only=True)
+        mixed = [samples[i] for i in (2, 0, 1)]
+        evaluate(mixed, outfile_prefix=str(tmp_path / "mixed"), format_only=True)
+        assert (tmp_path / "mixed.json").read_bytes() == (tmp_path / "dealt.json").read_bytes()
+        assert any("takes 3960 predictions and will refuse 3" in line for line in log)
+
+    @pytest.mark.parametrize(
+        ("ids", "size", "complaint"),
+        [
+            ((0, 1, 1), 3, "1 of its samples are there more than once (id 1)"),
+            ((0, 1), 3, "1 of its samples are missing (id 2)"),
+            ((5, 6, 7), 3, "3 of its samples are not in a list of 3 (id 5, 6, 7)"),
+        ],
+    )
+    def test_incomplete_sets_are_refused(self, ids, size, complaint, tmp_path):
+        options = dict(outfile_prefix=str(tmp_path / "pred"), format_only=True)
+        metric = HandMeshMetric(**options)
+        metric.process({}, [sample(i, cam_translation=np.zeros(3)) | {"id": i} for i in ids])
+        with pytest.raises(ValueError, match=re.escape(complaint)):
+            metric.evaluate(size)
+        assert not list(tmp_path.iterdir())
+
+    def test_samples_without_an_id_are_refused(self, tmp_path):
+        one = sample()
+        del one["id"]
+        assert evaluate([one])
+        with pytest.raises(KeyError, match=r"sample of 0.jpg has no id.*meta_keys"):
+            evaluate([one], outfile_prefix=str(tmp_path / "pred"))
+
     def test_it_holds_no_nan(self, tmp_path):
         samples = self.samples()
         samples[0]["pred_instances"]["vertices"][0, 3] = np.nan
@@ -522,6 +555,12 @@ metric = tests["HandMeshMetric"](
 metric.process({}, own[:2])
 metric.process({}, own[2:])
 values = metric.evaluate(len(samples))
+shuffled = [samples[i] for i in (3, 0, 6, 1, 5, 2, 4)]
+metric = tests["HandMeshMetric"](
+    format_only=True, collect_dir="collected", outfile_prefix="shuffled"
+)
+metric.process({}, (shuffled + shuffled[:1])[rank::2])
+metric.evaluate(len(samples))
 if rank == 1:
     print(json.dumps(values))
 dist.destroy_process_group()
@@ -556,4 +595,5 @@ def test_two_processes_give_what_one_gives(tmp_path):
     found = json.loads(outputs[1].strip().splitlines()[-1])
     expected = evaluate(mixed_samples(), metrics=ALL, outfile_prefix=str(tmp_path / "alone"))
     assert found == {f"mesh/{name}": value for name, value in expected.items()}
-    assert (tmp_path / "pred.json").read_bytes() == (tmp_path / "alone.json").read_bytes()
+    for name in ("pred", "shuffled"):
+        assert (tmp_path / f"{name}.json").read_bytes() == (tmp_path / "alone.json").read_bytes()

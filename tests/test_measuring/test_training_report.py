@@ -63,6 +63,18 @@ def test_a_run_without_a_last_value_does_not_lend_an_earlier_one(compared):
     assert "ours, seed" not in text
 
 
+def test_models_are_compared_with_the_first_seed_by_seed():
+    def model(name, last):
+        runs = {seed: run({10: 1.0}, {1: 0.9, 2: value}, 1.0) for seed, value in last.items()}
+        return Compared(name, f"{name}.py", False, 1, 1, runs)
+
+    first, second = model("a", {0: 0.5, 1: 0.7, 2: 0.1}), model("b", {0: 0.4, 1: 0.4, 3: 9.0})
+    text = summary([first, second], "m", "less")
+    assert "b minus a, last, seed by seed: -0.200 ± 0.141 (-0.100, -0.300)." in text
+    assert "minus" not in summary([first, model("c", {7: 1.0})], "m", "less")
+    assert "minus" not in summary([first], "m", "less")
+
+
 def test_less_may_be_better(compared):
     assert cells(summary(compared, "m", "less"), "ours")[4] == "0.150 ± 0.071"
 

@@ -186,3 +186,18 @@ def test_gradients(name):
     loss, arguments = inputs_of_every_loss(2, 0.5)[name]
     arguments = [a.detach().double().requires_grad_(a.requires_grad) for a in arguments]
     assert torch.autograd.gradcheck(loss, arguments)
+
+
+def test_parameters_without_labels_can_be_drawn_to_zero():
+    pred = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], requires_grad=True)
+    target = torch.tensor([[0.0, 2.0], [float("nan"), 1.0], [5.0, 6.0]])
+    valid = torch.tensor([1.0, 0.0, 0.5])
+    config = dict(type="mamba_mm.ParameterL2Loss", loss_weight=3.0)
+    loss = MODELS.build(config)(pred, target, valid)
+    assert loss.item() == pytest.approx(3 * 1 / 3)
+    loss = MODELS.build(dict(config, absent_weight=0.1))(pred, target, valid)
+    assert loss.item() == pytest.approx(3 * (1 + 0.1 * 25) / 3)
+    loss.backward()
+    torch.testing.assert_close(pred.grad, torch.tensor([[2.0, 0.0], [0.6, 0.8], [0.0, 0.0]]))
+    with pytest.raises(ValueError, match="absent_weight must not be negative"):
+        MODELS.build(dict(config, absent_weight=-1.0))

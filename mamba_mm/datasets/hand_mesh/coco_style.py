@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os.path as osp
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
@@ -35,6 +36,9 @@ class HandMeshCocoDataset(BaseCocoStyleDataset):
     ``mano_betas`` (10). ``cam_param`` with ``focal`` and ``princpt`` (two pixels each) stands in
     the image's record or in the annotation. 3-D points are in the camera frame: x right, y down,
     z forward. Labels of left hands describe the left hand, as it is in the image.
+
+    The record of an image may also have ``depth_file``, the path of its depth map below the folder
+    of the images; the samples then have ``depth_path``, which ``mamba_mm.LoadDepth`` reads.
 
     Args:
         ann_file: The annotation file.
@@ -122,8 +126,9 @@ class HandMeshCocoDataset(BaseCocoStyleDataset):
             raw_data_info: ``raw_ann_info`` and ``raw_img_info``, as MMPose gives them.
 
         Returns:
-            What :func:`hand_record` returns, without vertices that are not known, or ``None`` for
-            an annotation without a box, without joints, or of a crowd.
+            What :func:`hand_record` returns, without vertices that are not known, and with
+            ``depth_path`` if the image has a depth map; or ``None`` for an annotation without a
+            box, without joints, or of a crowd.
         """
         parsed = super().parse_data_info(raw_data_info)
         if parsed is None or not self._is_valid_instance(parsed):
@@ -150,6 +155,8 @@ class HandMeshCocoDataset(BaseCocoStyleDataset):
         if not record["has_vertices"][0]:
             # 9 kB of zeros for each hand in memory; get_data_info puts them back.
             del record["vertices_cam"]
+        if "depth_file" in image:
+            record["depth_path"] = osp.join(self.data_prefix["img"], image["depth_file"])
         return record
 
     def get_data_info(self, idx: int) -> dict:

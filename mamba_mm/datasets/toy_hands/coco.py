@@ -2,7 +2,8 @@
 
 Beyond COCO's own keys an annotation has ``hand_type`` ("right" or "left"), ``joint_cam``
 (21 x 3), ``mano_pose`` (48, absolute axis-angle) and ``mano_betas`` (10), and an image
-``cam_param`` with ``focal`` and ``princpt``. Metres, radians, camera frame, OpenPose order.
+``cam_param`` with ``focal`` and ``princpt``, and ``depth_file``, the name of its depth map. Metres,
+radians, camera frame, OpenPose order.
 """
 
 from __future__ import annotations
@@ -17,12 +18,20 @@ from .hands import Hand
 _THICKNESS = 0.02
 
 
-def coco_image(image_id: int, file_name: str, hand: Hand) -> dict:
-    """Describe a picture."""
+def coco_image(image_id: int, file_name: str, depth_file: str, hand: Hand) -> dict:
+    """Describe a picture.
+
+    Args:
+        image_id: Of the picture.
+        file_name: Its path below the folder of the set.
+        depth_file: Likewise, of its depth map.
+        hand: The hand in it.
+    """
     focal, size = hand.view.focal_length, hand.view.size
     return dict(
         id=image_id,
         file_name=file_name,
+        depth_file=depth_file,
         height=size,
         width=size,
         cam_param=dict(focal=[focal, focal], princpt=hand.view.principal_point.tolist()),

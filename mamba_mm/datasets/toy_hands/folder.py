@@ -6,6 +6,8 @@
       toy_hands.json                     what was asked for; written last
       training/{rgb,mask}/00000000.jpg   right hands in the official FreiHAND layout, the train
       training_{K,xyz,...}.json          split
+      training/depth/00000000.png        depth maps, which FreiHAND does not have: 16 bits, tenths
+                                         of a millimetre, 0 where it is unknown
       evaluation/...  evaluation_*.json  the val split
       left/{training,evaluation}/...     images of left hands, which FreiHAND does not have
       annotations/toy_hands_train.json   both hands in COCO's format; file names from FOLDER on
@@ -24,11 +26,12 @@ from ..drawn_folder import to_json, write_image
 from ..drawn_set import draw_set, generator_of, images_of, refuse_negative, refuse_small_images
 from .appearance import paint_hand, palm_share
 from .coco import coco_annotation, coco_content, coco_image
+from .depth import draw_depth_map
 from .freihand import SPLIT_NAMES, FreiHANDLabels
 from .hands import Hand, HandFactory
 
 # Raise it with every change of what is drawn: sets of another version are not reused.
-DRAWING_VERSION = 1
+DRAWING_VERSION = 2
 
 STAMP = "toy_hands.json"
 
@@ -116,13 +119,13 @@ def _write_split(
     palm = palm_share(factory.layer.model.v_template, factory.layer.faces)
     name, count = SPLIT_NAMES[split], images_of(config, split)
     for side in ("", "left/"):
-        for kind in ("rgb", "mask"):
+        for kind in ("rgb", "mask", "depth"):
             (root / f"{side}{name}" / kind).mkdir(parents=True)
     images, annotations = [], []
     lefts = 0
     with FreiHANDLabels(root, name, factory.layer.model.hands_mean) as labels:
         for index, (rng, hand) in enumerate(_hands(factory, split, config)):
-            picture, mask, depth = paint_hand(rng, hand, factory.faces(hand.is_right), palm)
+            picture, mask, surface = paint_hand(rng, hand, factory.faces(hand.is_right), palm)
             if hand.is_right:
                 place, number = name, labels.count
                 labels.add(hand)
@@ -130,12 +133,15 @@ def _write_split(
                 place, number = f"left/{name}", lefts
                 lefts += 1
             file_name = f"{place}/rgb/{number:08d}.jpg"
+            depth_file = f"{place}/depth/{number:08d}.png"
             write_image(root / file_name, picture)
             write_image(root / place / "mask" / f"{number:08d}.jpg", np.uint8(255) * mask)
-            images.append(coco_image(index + 1, file_name, hand))
+            # Last of what chance decides, so that pictures are the same as before there was depth.
+            write_image(root / depth_file, draw_depth_map(rng, surface))
+            images.append(coco_image(index + 1, file_name, depth_file, hand))
             # Metrics of the mesh need vertices; for training, joints and parameters do.
             annotations.append(
-                coco_annotation(index + 1, hand, mask, depth, with_vertices=split == "val")
+                coco_annotation(index + 1, hand, mask, surface, with_vertices=split == "val")
             )
             if (index + 1) % 100 == 0 or index + 1 == count:
                 report(f"{split}: {index + 1}/{count} images drawn")

@@ -9,7 +9,12 @@ from .hand_alignment import (
     similarity_transform,
 )
 from .hand_scores import fscore, mean_error, nearest_distances, pck, pck_auc, pck_curve
-from .hand_submission import SUBMISSIONS, read_submission, write_submission
+from .hand_submission import (
+    SUBMISSIONS,
+    read_submission,
+    submission_order,
+    write_submission,
+)
 
 __all__ = [
     "ALIGNMENTS",
@@ -26,5 +31,6 @@ __all__ = [
     "read_submission",
     "similarity_align",
     "similarity_transform",
+    "submission_order",
     "write_submission",
 ]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 
@@ -22,18 +24,52 @@ class Submission:
     Attributes:
         joint_order: OpenPose joint at each position of the file.
         axes: Factors of x, y and z from our camera frame (x right, y down, z forward).
+        num_samples: How many samples a server's list may have.
     """
 
     joint_order: tuple[int, ...]
     axes: tuple[float, float, float]
+    num_samples: tuple[int, ...]
 
 
 SUBMISSIONS = {
-    "freihand": Submission(tuple(range(21)), (1.0, 1.0, 1.0)),
-    # OpenGL's camera frame: y up, z backwards.
-    "ho3d": Submission(_MANO_ORDER, (1.0, -1.0, -1.0)),
+    "freihand": Submission(tuple(range(21)), (1.0, 1.0, 1.0), (3960,)),
+    # OpenGL's camera frame: y up, z backwards. Versions 2 and 3 take the same file.
+    "ho3d": Submission(_MANO_ORDER, (1.0, -1.0, -1.0), (11524, 20137)),
 }
-"""By the name in configs. HO3D's v2 and v3 take the same file."""
+"""By the name in configs. HO3D's version 3 has 103,462 images, of which 83,325 are for training."""
+
+
+def submission_order(places: Sequence[int], total: int) -> list[int]:
+    """Return the order in which samples go into a prediction file, which does not name them.
+
+    Args:
+        places: Of each sample at hand its place in the server's list, numbered from 0.
+        total: Number of samples that there must be.
+
+    Returns:
+        Indices into ``places``: first that of place 0.
+
+    Raises:
+        ValueError: A place is taken twice, empty, or beyond the list.
+    """
+    counts = Counter(places)
+    twice = sorted(place for place, count in counts.items() if count > 1)
+    missing = [place for place in range(total) if place not in counts]
+    beyond = sorted(place for place in counts if not 0 <= place < total)
+    for wrong, what in (
+        (twice, "are there more than once"),
+        (beyond, f"are not in a list of {total}"),
+        (missing, "are missing"),
+    ):
+        if wrong:
+            named = ", ".join(map(str, wrong[:5])) + (", ..." if len(wrong) > 5 else "")
+            raise ValueError(
+                f"no prediction file: {len(wrong)} of its samples {what} (id {named}). The file "
+                "needs every sample of the evaluation list once, numbered from 0 by their id; "
+                "evaluate the whole split, without indices, sequences or sample_interval"
+            )
+    return sorted(range(len(places)), key=lambda index: places[index])
 
 
 def write_submission(
@@ -52,30 +88,39 @@ def write_submission(
 
     Returns:
         The path of the archive.
+
+    Raises:
+        ValueError: There are not as many vertices as joints, a shape is wrong, or a number is not
+            finite.
     """
     path = Path(path)
     target = SUBMISSIONS[submission]
     axes = np.array(target.axes)
-    parts = (
-        (np.asarray(sample, np.float64)[list(target.joint_order)] * axes for sample in joints),
-        (np.asarray(sample, np.float64) * axes for sample in vertices),
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".json.part")
-    # A sample at a time: as one list the numbers of FreiHAND would take gigabytes.
-    with unfinished.open("w") as file:
-        file.write("[")
-        for index, part in enumerate(parts):
-            file.write(", [" if index else "[")
-            file.writelines(_separated(part))
-            file.write("]")
-        file.write("]")
     archive = path.with_suffix(".zip")
     unfinished_archive = path.with_suffix(".zip.part")
-    with zipfile.ZipFile(unfinished_archive, "w", zipfile.ZIP_DEFLATED) as zipped:
-        zipped.write(unfinished, "pred.json")
-    os.replace(unfinished, path)
-    os.replace(unfinished_archive, archive)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        # A sample at a time: as one list the numbers of FreiHAND would take gigabytes.
+        with unfinished.open("w") as file:
+            file.write("[[")
+            ordered = (_points(sample, 21)[list(target.joint_order)] for sample in joints)
+            num_joints = _write_samples(file, (sample * axes for sample in ordered))
+            file.write("], [")
+            num_vertices = _write_samples(file, (_points(sample) * axes for sample in vertices))
+            file.write("]]")
+        if num_joints != num_vertices:
+            raise ValueError(
+                f"a prediction file needs joints and vertices of the same samples, got "
+                f"{num_joints} and {num_vertices}"
+            )
+        with zipfile.ZipFile(unfinished_archive, "w", zipfile.ZIP_DEFLATED) as zipped:
+            zipped.write(unfinished, "pred.json")
+        os.replace(unfinished, path)
+        os.replace(unfinished_archive, archive)
+    finally:
+        unfinished.unlink(missing_ok=True)
+        unfinished_archive.unlink(missing_ok=True)
     return archive
 
 
@@ -89,17 +134,39 @@ def read_submission(path: str | Path, submission: str) -> tuple[np.ndarray, list
     Returns:
         Joints ``(samples, 21, 3)`` in OpenPose order, and vertices ``(V, 3)`` for each sample;
         metres, in our camera frame.
+
+    Raises:
+        ValueError: The file is no list of two lists, joints and vertices of the same samples.
     """
     target = SUBMISSIONS[submission]
     axes = np.array(target.axes)
-    joints, vertices = json.loads(Path(path).read_text())
-    ours = np.empty((len(joints), 21, 3))
-    ours[:, list(target.joint_order)] = np.array(joints).reshape(-1, 21, 3)
-    return ours * axes, [np.array(sample) * axes for sample in vertices]
+    content = json.loads(Path(path).read_text())
+    lists = isinstance(content, list) and all(isinstance(part, list) for part in content)
+    if not lists or len(content) != 2 or len(content[0]) != len(content[1]):
+        raise ValueError(f"{path} is no prediction file: expected two lists of the same length")
+    ours = np.empty((len(content[0]), 21, 3))
+    for index, sample in enumerate(content[0]):
+        ours[index, list(target.joint_order)] = _points(sample, 21)
+    return ours * axes, [_points(sample) * axes for sample in content[1]]
 
 
-def _separated(samples: Iterable[np.ndarray]) -> Iterator[str]:
-    """The samples as JSON, with commas between them."""
-    for index, sample in enumerate(samples):
-        yield ", " if index else ""
-        yield json.dumps(sample.tolist())
+def _points(sample: np.ndarray | list, count: int | None = None) -> np.ndarray:
+    """Points of a sample in float64, checked."""
+    points = np.asarray(sample, np.float64)
+    if points.ndim != 2 or points.shape[1] != 3 or count not in (None, len(points)):
+        raise ValueError(
+            f"points of a prediction file must have the shape ({count or 'vertices'}, 3), got "
+            f"{points.shape}"
+        )
+    if not np.isfinite(points).all():
+        raise ValueError("a prediction file cannot hold points that are not finite")
+    return points
+
+
+def _write_samples(file: TextIO, samples: Iterable[np.ndarray]) -> int:
+    """Write samples as JSON, with commas between them; return how many."""
+    count = 0
+    for sample in samples:
+        file.write((", " if count else "") + json.dumps(sample.tolist()))
+        count += 1
+    return count

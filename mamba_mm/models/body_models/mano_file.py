@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from mmengine.logging import print_log
 
+from .array_pickle import SIZE_LIMIT
 from .mano_model import SIDES, MANOModel
 from .released_pickle import (
-    SIZE_LIMIT,
     MANOFileError,
     check_keys,
     check_skinning,

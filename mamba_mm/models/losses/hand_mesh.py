@@ -99,11 +99,21 @@ class ParameterL2Loss(nn.Module):
     Args:
         loss_weight: Weight of the loss. HaMeR has 0.001 for the global orientation and for the
             pose, 0.0005 for the shape.
+        absent_weight: Weight of samples without labels, which are then drawn to zero. HaMeR has 1
+            for the shape, of which zero is the mean.
+
+    Raises:
+        ValueError: When ``absent_weight`` is negative.
     """
 
-    def __init__(self, loss_weight: float) -> None:
+    def __init__(self, loss_weight: float, absent_weight: float = 0.0) -> None:
         super().__init__()
+        if absent_weight < 0:
+            raise ValueError(
+                f"ParameterL2Loss: absent_weight must not be negative, got {absent_weight}"
+            )
         self.loss_weight = loss_weight
+        self.absent_weight = absent_weight
 
     def forward(self, pred: Tensor, target: Tensor, valid: Tensor) -> Tensor:
         """Compute the loss.
@@ -121,7 +131,11 @@ class ParameterL2Loss(nn.Module):
         """
         _check_shapes(self, pred, target, valid=(valid, pred.shape[:1]))
         pred, target, valid = _at_least_float32(pred, target, valid)
-        return self.loss_weight * _weighted_mean(torch.square, pred - target, valid)
+        loss = _weighted_mean(torch.square, pred - target, valid)
+        if self.absent_weight:
+            absent = (valid == 0) * self.absent_weight
+            loss = loss + _weighted_mean(torch.square, pred, absent)
+        return self.loss_weight * loss
 
 
 @MODELS.register_module()

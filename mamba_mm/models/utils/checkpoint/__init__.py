@@ -13,9 +13,9 @@ A file passes these steps, one module each:
 
 Vim's steps are ``vim_keys``, ``vim_arch``, ``vim_grid`` (whose patches the position embedding is
 for), ``vim`` and ``vim_conversion``. VM-UNet's are ``vm_unet_keys``, ``vm_unet_arch``, ``vm_unet``
-(each half, from a VM-UNet or a VMamba) and ``vm_unet_conversion``. ``arch_comparison`` and
-``linear_head`` serve all families. ``hamer_vit`` converts the transformer of HaMeR, which
-MMPretrain has.
+(each half, from a VM-UNet or a VMamba) and ``vm_unet_conversion``. ``arch_comparison``,
+``linear_head`` and ``extended_input`` serve all families. ``hamer_vit`` converts the transformer
+of HaMeR, which MMPretrain has.
 """
 
 from .conversion import FAMILIES, ConversionReport, convert_official

@@ -11,6 +11,7 @@ from torch import nn
 
 from .assignment import require_overlap
 from .containers import select_backbone
+from .extended_input import extend_inputs
 from .loading import Origin, Placed, fill, open_checkpoint
 from .report import LoadReport
 from .vim_arch import VIM_PRESETS, as_inferred, infer_vim
@@ -36,7 +37,8 @@ def load_pretrained_vim(
     output norms of a model that starts from a file without any keep their initial value; a model
     without class token drops the file's, and its row of the position embedding; the position
     embedding is interpolated to the model's grid; the buffers of a rotary embedding are dropped,
-    with a warning.
+    with a warning. Beyond that, a backbone built by ``mamba_mm.ExtendedInputBackbone`` extends the
+    weights of its first layer.
 
     Args:
         model (nn.Module): A Vim backbone, modified in place.
@@ -85,6 +87,8 @@ def load_pretrained_vim(
         across_strides=across_strides,
     )
     placed.tensors["pos_embed"] = fitted.tensor
+    tensors, notes = extend_inputs(placed.tensors, model, where)
+    placed = replace(placed, tensors=tensors)
 
     # The weights of a preset fit both strides; only the model knows its own.
     found = replace(inferred, stride=model.arch_settings.stride)
@@ -93,7 +97,7 @@ def load_pretrained_vim(
         arch=VIM_PRESETS.find(found) or "custom",
         spelling=selection.spelling("official"),
         ignored=selection.ignored,
-        notes=(f"pos_embed {fitted.change}",) if fitted.change else (),
+        notes=(*([f"pos_embed {fitted.change}"] if fitted.change else []), *notes),
     )
     report = fill(target, placed, origin, opened, allow)
     _warn_of_rotary(placed.dropped, where)

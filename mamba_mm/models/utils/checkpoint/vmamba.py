@@ -10,6 +10,7 @@ from torch import nn
 from .assignment import require_overlap
 from .containers import select_backbone
 from .errors import CheckpointFormatError
+from .extended_input import extend_inputs
 from .loading import Origin, Placed, fill, open_checkpoint
 from .report import LoadReport
 from .vmamba_arch import find_preset, infer_arch, require_same_arch
@@ -33,7 +34,8 @@ def load_pretrained_vmamba(
     accepted. Only three things may differ between file and model, and the report lists
     them: a classifier in the file is dropped, output norms that the model does not use are
     dropped, and the output norms of a backbone that starts from a *classification* file
-    keep their initial value, as in the official code.
+    keep their initial value, as in the official code. Beyond that, a backbone built by
+    ``mamba_mm.ExtendedInputBackbone`` extends the weights of its first layer.
 
     A classification file has one final norm, for the last stage. It is ``classifier.norm``
     in an official file and ``outnorm3``, alone, in an MMEngine one; both are treated
@@ -72,13 +74,15 @@ def load_pretrained_vmamba(
     require_overlap(source.tensors, target, where)
     inferred = infer_arch(source.tensors)
     require_same_arch(inferred, infer_arch(target), where, "the model")
+    tensors, notes = extend_inputs(source.tensors, model, where)
     origin = Origin(
         family="VMamba",
         arch=find_preset(inferred) or "custom",
         spelling=selection.spelling(source.spelling),
         ignored=selection.ignored,
+        notes=notes,
     )
-    return fill(target, place_norms(source.tensors, target), origin, opened, allow)
+    return fill(target, place_norms(tensors, target), origin, opened, allow)
 
 
 def canonical_vmamba(tensors: Mapping[str, torch.Tensor], where: str) -> CanonicalState:
