@@ -257,6 +257,19 @@ def test_colours_pass_unchanged_and_depth_is_normalised():
     assert "inverse_depth" not in results
 
 
+def test_what_is_put_in_front_of_a_hand_has_no_known_depth():
+    loaded = sample_of(photo()) | dict(inverse_depth=np.ones((SIZE, SIZE), np.float32))
+    before = Compose([FLIP, AFFINE])(loaded)
+    hidden = transform("HandOcclusion", prob=1.0, fills=["noise"])(dict(before))
+    painted = (hidden["img"] != before["img"]).any(axis=-1)
+    bare, covered = (transform("AppendDepth")(sample) for sample in (before, hidden))
+    assert painted.any()
+    assert bare["depth_mask"][painted].any()
+    assert not covered["depth_mask"][painted].any()
+    other = ~covered["occlusion_mask"]
+    np.testing.assert_array_equal(covered["depth_mask"][other], bare["depth_mask"][other])
+
+
 def test_units_and_zeros_of_inverse_depth_do_not_matter():
     inverse = np.random.default_rng(0).uniform(1, 2, (SIZE, SIZE))
     first, _ = cropped_depth(inverse)

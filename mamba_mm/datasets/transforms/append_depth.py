@@ -25,7 +25,8 @@ class AppendDepth(BaseTransform):
     ``depth_mask``, (h, w), bool: where the depth is known.
 
     Place it after ``TopdownAffine(use_udp=False)`` and after all that changes colours, which
-    neither see nor change the depth: what ``HandOcclusion`` puts in front of a hand has none.
+    neither see nor change the depth. What ``HandOcclusion`` puts in front of a hand has no known
+    depth, and hides that of the hand.
     """
 
     def transform(self, results: dict) -> dict:
@@ -44,6 +45,8 @@ class AppendDepth(BaseTransform):
         _check_order(results)
         check_colour_image("AppendDepth", results["img"].shape)
         crop = _like_the_image(results.pop("inverse_depth"), results)
+        if "occlusion_mask" in results:
+            crop[results["occlusion_mask"]] = np.nan
         results["depth_mask"] = np.isfinite(crop)
         results["img"] = np.dstack([results["img"].astype(np.float32), normalised(crop)])
         return results

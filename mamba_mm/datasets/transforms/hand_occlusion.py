@@ -41,7 +41,8 @@ class HandOcclusion(BaseTransform):
     convex hull of the visible joints, as far as it is in the image). Its middle lies on the hand.
 
     Changes ``img``, and with ``hidden_weight`` below 1 ``keypoints_visible``. Adds ``occluded``,
-    (1, 21) of bool: which joints are behind the thing. By default hidden joints keep their full
+    (1, 21) of bool: which joints are behind the thing, and ``occlusion_mask``, (H, W) of bool:
+    where it is, which ``AppendDepth`` wants to know. By default hidden joints keep their full
     weight, as in HaMeR: a network can only learn to complete a hand if it is told where the
     hidden part is. 3-D labels never change.
 
@@ -127,6 +128,7 @@ class HandOcclusion(BaseTransform):
             mask, results["img"] = self._hide(image, region, np.random.default_rng(seed))
         occluded = _values_at(mask, points)
         results["occluded"] = occluded[None]
+        results["occlusion_mask"] = mask
         if self.hidden_weight < 1 and occluded.any():
             visible = results["keypoints_visible"].copy()
             visible[0, occluded] *= self.hidden_weight
