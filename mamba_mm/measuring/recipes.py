@@ -5,11 +5,14 @@ A recipe is flat: ``{"optim_wrapper.optimizer.lr": "0.002", ...}``, so that a di
 
 from __future__ import annotations
 
+import argparse
 import inspect
+import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
 ABSENT = "absent"
@@ -26,6 +29,30 @@ _OF_THE_BACKBONE = re.compile(
 
 # Of a scheduler that counts epochs: what is a number of epochs, or a list of them.
 _EPOCHS_OF_A_SCHEDULER = ("begin", "end", "T_max", "milestones", "step_size")
+
+
+def read_config(path: Path) -> Config:
+    """Read a config, without the line that MMEngine prints for each variable it replaces."""
+    before = logging.root.manager.disable
+    logging.disable(logging.INFO)
+    try:
+        return Config.fromfile(path)
+    finally:
+        logging.disable(before)
+
+
+def with_options(config: Config, options: Sequence[str]) -> Config:
+    """Change a config in place by ``NAME=VALUE`` as the toolboxes' scripts do; return it.
+
+    Raises:
+        ValueError: One is not of that form.
+    """
+    if wrong := [option for option in options if "=" not in option]:
+        raise ValueError(f"--cfg-options takes NAME=VALUE, got {wrong[0]!r}")
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--options", nargs="*", action=DictAction, default={})
+    config.merge_from_dict(parser.parse_args(["--options", *options]).options)
+    return config
 
 
 def recipe_of(config: Config) -> dict[str, str]:

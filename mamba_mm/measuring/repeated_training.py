@@ -19,10 +19,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .recipes import differences, listed
+from .recipes import differences, listed, read_config, recipe_of, with_options
 
 LINES_OF_A_FAILURE = 25
 """How much of a log's end is shown when a training fails."""
+
+DATA_KEY = "drawn data"
+"""Of a training's recipe, beside its config: on other images it is another training."""
 
 Launch = Callable[[Sequence[str], Path], int]
 """Runs a command with its output added to a file; returns the exit status."""
@@ -140,6 +143,20 @@ def refuse_another_recipe(training: Training) -> None:
         raise OtherRecipeError(
             f"{training.folder} holds a training of another recipe; name another folder, or delete "
             f"this one. It differs in (there / now):\n{listed(found)}"
+        )
+
+
+def refuse_a_changed_config(training: Training) -> None:
+    """Refuse to train by a config that was edited since the first of its trainings.
+
+    Raises:
+        ValueError: What the file asks for now is not the training's recipe.
+    """
+    now = recipe_of(with_options(read_config(training.config), training.options))
+    if found := differences(training.recipe, now | {DATA_KEY: training.recipe[DATA_KEY]}):
+        raise ValueError(
+            f"{training.config} has changed since this comparison began, in (then / now):\n"
+            f"{listed(found)}\nRestore it, or compare anew in another folder"
         )
 
 

@@ -14,7 +14,6 @@ Example:
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import signal
 import sys
@@ -22,25 +21,28 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
 from mamba_mm.datasets.shapes import ShapesConfig, write_shapes_coco
 from mamba_mm.datasets.shapes.coco import STAMP
 from mamba_mm.measuring.recipes import (
-    differences,
     differences_beside_the_backbone,
     listed,
     options_for_epochs,
+    read_config,
     recipe_of,
+    with_options,
 )
 from mamba_mm.measuring.repeated_training import (
+    DATA_KEY,
     Launch,
     OtherRecipeError,
     Training,
     end_of,
     in_turns,
+    refuse_a_changed_config,
     refuse_another_recipe,
     refuse_repeated,
     train,
@@ -62,7 +64,6 @@ READY_MADE = (
     ROOT / "configs/mmdet/baselines/rtmdet-ins_resnet18-w24_fpn_shapes.py",
 )
 DATA_VARIABLE = "MAMBA_MM_DEMO_DATA"  # which the configs of drawn shapes read
-DATA_KEY = "drawn data"  # of a training's recipe: on other images it is another one
 NOT_A_METRIC = {"step", "time", "data_time"}
 
 
@@ -134,16 +135,6 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def read_config(path: Path) -> Config:
-    """Read a config, without the line that MMEngine prints for each variable it replaces."""
-    before = logging.root.manager.disable
-    logging.disable(logging.INFO)
-    try:
-        return Config.fromfile(path)
-    finally:
-        logging.disable(before)
-
-
 def options_of(config: Config, args: argparse.Namespace) -> tuple[str, ...]:
     """Return the ``--cfg-options`` of a config's trainings; the user's own come last and hold."""
     options = {}
@@ -153,34 +144,6 @@ def options_of(config: Config, args: argparse.Namespace) -> tuple[str, ...]:
         options |= options_for_epochs(config, args.epochs)
     # MMEngine reads a list from a text without spaces.
     return (*(f"{k}={v}".replace(" ", "") for k, v in options.items()), *args.cfg_options)
-
-
-def with_options(config: Config, options: Sequence[str]) -> Config:
-    """Change a config in place by ``NAME=VALUE`` as the toolboxes' scripts do; return it.
-
-    Raises:
-        ValueError: One is not of that form.
-    """
-    if wrong := [option for option in options if "=" not in option]:
-        raise ValueError(f"--cfg-options takes NAME=VALUE, got {wrong[0]!r}")
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--options", nargs="*", action=DictAction, default={})
-    config.merge_from_dict(parser.parse_args(["--options", *options]).options)
-    return config
-
-
-def refuse_a_changed_config(training: Training) -> None:
-    """Refuse to train by a config that was edited since the comparison began.
-
-    Raises:
-        ValueError: What the file asks for now is not the training's recipe.
-    """
-    now = recipe_of(with_options(read_config(training.config), training.options))
-    if found := differences(training.recipe, now | {DATA_KEY: training.recipe[DATA_KEY]}):
-        raise ValueError(
-            f"{training.config} has changed since this comparison began, in (then / now):\n"
-            f"{listed(found)}\nRestore it, or compare anew with another --out"
-        )
 
 
 def refuse_unequal_recipes(
