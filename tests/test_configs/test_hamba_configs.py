@@ -18,9 +18,11 @@ from mmengine.dataset import pseudo_collate
 from mmpose.registry import METRICS, VISUALIZERS
 
 FOLDER = Path(__file__).resolve().parents[2] / "configs" / "mmpose" / "hamba"
-CONFIGS = sorted(FOLDER.glob("*.py"))
+# Those of the two stages, hamba-jr and hamba-stage2, are in test_hamba_stage_configs.py.
+CONFIGS = sorted(path for path in FOLDER.glob("*.py") if not path.stem.startswith("hamba-"))
 FREIHAND = [path for path in CONFIGS if "freihand" in path.stem]
 LARGE = [path for path in CONFIGS if "vit-h" in path.stem]
+RGBD = [path for path in CONFIGS if "rgbd" in path.stem]
 SLOW = {"vit-b", "vim-s", "hrnet-w32"}
 # By hand. Hamba: reduction 919_552, regressor 13_833_837, sampler 526_336, two blocks of
 # 11_011_624 + 3_296_768, their norm 1_024, outputs 172_111.
@@ -39,9 +41,17 @@ def name_of(path):
 
 
 def build(cfg):
-    """The model as the runner builds it, but without pretrained weights."""
+    """The model as the runner builds it, but without pretrained weights.
+
+    Of the largest backbone, ViT-B, the first two layers: the others are the same again, and
+    ``test_model_index`` counts them.
+    """
     model = copy.deepcopy(cfg.model)
     model.backbone.pop("init_cfg", None)
+    if model.backbone.get("arch") == "base":
+        model.backbone.arch = dict(
+            embed_dims=768, num_layers=2, num_heads=12, feedforward_channels=3072
+        )
     return MODELS.build(model)
 
 
@@ -77,9 +87,10 @@ def through(pipeline, rng):
         img_shape=(224, 224),
         ori_shape=(224, 224),
         dataset_name="test",
+        inverse_depth=rng.uniform(1, 2, (224, 224)),
     )
     for config in pipeline:
-        if config.type != "LoadImage":
+        if config.type not in ("LoadImage", "mamba_mm.LoadDepth"):
             results = TRANSFORMS.build(config)(results)
     return results
 
@@ -89,7 +100,8 @@ def test_the_configs_are_all_there():
     backbones = {path.stem.split("_")[1] for path in FREIHAND if path.stem.startswith("hamba")}
     assert systems == set(HEAD_PARAMETERS)
     assert backbones == {"vit-h", "vit-b", "vit-s", "vmamba-t", "vim-s", "hrnet-w32", "res50"}
-    assert len(CONFIGS) == 17
+    words = {word for path in CONFIGS for word in path.stem.replace("-", "_").split("_")}
+    assert words >= {"mix", "rgbd", "strong", "ho3d", "ablation", "photos"}
 
 
 @pytest.mark.parametrize(
@@ -125,7 +137,7 @@ def test_trains_a_step_and_predicts(path):
     assert metric.evaluate(1)["mesh/PA-MPJPE"] > 0
 
 
-@pytest.mark.parametrize("path", LARGE, ids=name_of)
+@pytest.mark.parametrize("path", [p for p in LARGE if p not in RGBD], ids=name_of)
 def test_the_published_model(path):
     cfg = Config.fromfile(path)
     assert cfg.model.backbone.init_cfg.checkpoint == "checkpoints/hamer_vit-h.pth"
@@ -140,6 +152,36 @@ def test_the_published_model(path):
     assert prediction.vertices.shape == (1, 778, 3)
     if system == "hamba":
         assert head.ts.token_offset == (6.0, 6.0)
+
+
+def test_depth_is_a_fourth_channel_of_the_published_model():
+    (path,) = set(LARGE) & set(RGBD)
+    cfg, published = (Config.fromfile(p) for p in (path, str(path).replace("-rgbd", "")))
+    assert cfg.model.backbone.backbone == published.model.backbone
+    with torch.device("meta"):
+        model = MODELS.build(cfg.model.backbone)
+    projection = model.patch_embed.projection
+    assert projection.weight.shape == (1280, 4, 16, 16)
+    assert (projection.pretrained_channels, projection.new_weights) == (3, "zero")
+    assert sum(p.numel() for p in model.parameters()) == 630_910_720 + 1280 * 16 * 16
+
+
+@pytest.mark.parametrize("path", RGBD, ids=name_of)
+def test_depth_is_all_that_the_pipelines_differ_in(path):
+    """And the photos' colours reach the network as without depth."""
+    cfg, other = (Config.fromfile(p) for p in (path, str(path).replace("-rgbd", "")))
+    depth = {"LoadDepth", "AppendDepth", "DepthPerturbation"}
+    for loader in ("train_dataloader", "val_dataloader", "test_dataloader"):
+        steps, plain = (c[loader].dataset.pipeline for c in (cfg, other))
+        assert [s for s in steps if s.type.removeprefix("mamba_mm.") not in depth] == plain
+        inputs = []
+        for pipeline in (steps, plain):
+            np.random.seed(0)
+            inputs.append(through(pipeline, np.random.default_rng(0))["inputs"])
+        assert inputs[0].shape[0] == 4
+        assert torch.equal(inputs[0][:3].byte(), inputs[1])
+    settings = {**cfg.model.data_preprocessor, "type": "PoseDataPreprocessor"}
+    assert settings == other.model.data_preprocessor
 
 
 @pytest.mark.parametrize("path", LARGE, ids=name_of)

@@ -16,7 +16,8 @@ import numpy as np
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 
-from .models import ObjectModel
+from .keypoint_file import ObjectKeypoints
+from .models import ObjectModel, load_trimesh
 
 SELECTION_METHODS = ("medoids", "farthest")
 DEFAULT_SAMPLES = 2000
@@ -58,8 +59,7 @@ def surface_samples(model: ObjectModel, count: int = DEFAULT_SAMPLES, seed: int 
     Returns:
         ``(count, 3)``, metres.
     """
-    import trimesh
-
+    trimesh = load_trimesh()
     mesh = trimesh.Trimesh(model.vertices, model.faces, process=False)
     points, _ = trimesh.sample.sample_surface(mesh, count, seed=seed)
     return np.asarray(points)
@@ -104,6 +104,39 @@ def select_keypoints(
     if method == "medoids":
         chosen = _improved(surface, _lloyd(surface, chosen))
     return _along_shortest_path(surface[chosen])
+
+
+def keypoints_of(
+    model: ObjectModel,
+    mesh: str,
+    count: int = 8,
+    *,
+    samples: int = DEFAULT_SAMPLES,
+    method: str = "medoids",
+) -> ObjectKeypoints:
+    """Choose keypoints and describe them, as a file of keypoints has them.
+
+    Args:
+        model: The object.
+        mesh: Name of its mesh file.
+        count: As in :func:`select_keypoints`.
+        samples: As in :func:`select_keypoints`.
+        method: As in :func:`select_keypoints`.
+
+    Raises:
+        ValueError: As in :func:`select_keypoints`.
+    """
+    points = select_keypoints(model, count, samples=samples, method=method)
+    return ObjectKeypoints(
+        name=model.name,
+        mesh=mesh,
+        sha256=model.sha256,
+        diameter=model.diameter,
+        symmetries=len(model.symmetries),
+        method=method,
+        coverage=coverage(model, points).as_dict(),
+        keypoints=points,
+    )
 
 
 def coverage(model: ObjectModel, points: np.ndarray, samples: int = DEFAULT_SAMPLES) -> Coverage:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
+import importlib.util
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 from scipy.spatial import ConvexHull
@@ -105,6 +108,20 @@ def diameter_of(points: np.ndarray) -> float:
     return float(pdist(points[ConvexHull(points).vertices]).max())
 
 
+def load_trimesh() -> ModuleType:
+    """Return the module trimesh, which only those who have objects need.
+
+    Raises:
+        ImportError: It is not installed.
+    """
+    if importlib.util.find_spec("trimesh") is None:
+        raise ImportError(
+            "meshes of objects are read with trimesh, which is not installed: pip install trimesh",
+            name="trimesh",
+        )
+    return importlib.import_module("trimesh")
+
+
 def _read(path: Path, number: int, info: Mapping, symmetry_steps: int) -> ObjectModel:
     vertices, faces = _triangles(path)
     vertices = vertices * METRES["mm"]
@@ -126,11 +143,9 @@ def _read(path: Path, number: int, info: Mapping, symmetry_steps: int) -> Object
 
 
 def _triangles(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    # Only those who have objects need it.
-    import trimesh
-
     if not path.is_file():
         raise FileNotFoundError(f"there is no mesh {path}")
+    trimesh = load_trimesh()
     # process=False keeps the vertices of the file, whose number and order errors depend on.
     mesh = trimesh.load(path, force="mesh", process=False)
     vertices, faces = np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces)

@@ -23,8 +23,8 @@ import numpy as np
 
 from ..drawn_folder import to_json, write_image
 from ..drawn_set import draw_set, generator_of, images_of, refuse_negative, refuse_small_images
-from ..object_pose.keypoint_file import ObjectKeypoints, write_keypoints
-from ..object_pose.keypoint_selection import coverage, select_keypoints
+from ..object_pose.keypoint_file import write_keypoints
+from ..object_pose.keypoint_selection import keypoints_of
 from ..object_pose.models import read_models
 from ..toy_hands.appearance import palm_share
 from ..toy_hands.coco import coco_annotation, coco_content, coco_image
@@ -124,19 +124,8 @@ def write_toy_scenes(
 
 
 def _write_keypoints(folder: Path) -> None:
-    entries = {}
-    for number, model in read_models(folder).items():
-        points = select_keypoints(model)
-        entries[number] = ObjectKeypoints(
-            name=model.name,
-            mesh=f"obj_{number:06d}.ply",
-            sha256=model.sha256,
-            diameter=model.diameter,
-            symmetries=len(model.symmetries),
-            method="medoids",
-            coverage=coverage(model, points).as_dict(),
-            keypoints=points,
-        )
+    models = read_models(folder)
+    entries = {n: keypoints_of(model, f"obj_{n:06d}.ply") for n, model in models.items()}
     write_keypoints(folder / "keypoints.json", entries)
 
 

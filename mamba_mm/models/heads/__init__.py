@@ -7,7 +7,9 @@ from .graph_conv import HandGraphConv
 from .gss_block import GSSBlock
 from .hand_prediction import HandPrediction, PointPrediction
 from .joints_regressor import JointsRegressor
+from .keypoint_graph import all_pairs, nearest_neighbours
 from .mean_params import MeanParameters, default_mean_parameters, load_mean_parameters
+from .object_output_model import ClassPointsOutputModel
 from .output_models import DirectOutputModel, MANOOutputModel, OutputModel
 from .read_out import ReadOut
 from .ssm_settings import SSMSettings
@@ -18,8 +20,11 @@ for _name, _module in dict(
 ).items():
     register_on_demand(MODELS, _name, f"mamba_mm.models.heads.{_module}", "mmpose")
 
+register_on_demand(MODELS, "HambaObjectHead", "mamba_mm.models.heads.hamba_object_head", "mmpose")
+
 __all__ = [
     "ChannelReduction",
+    "ClassPointsOutputModel",
     "DirectOutputModel",
     "GSSBlock",
     "HandGraphConv",
@@ -32,6 +37,8 @@ __all__ = [
     "ReadOut",
     "SSMSettings",
     "TokenSampler",
+    "all_pairs",
     "default_mean_parameters",
     "load_mean_parameters",
+    "nearest_neighbours",
 ]

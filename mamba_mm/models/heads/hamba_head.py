@@ -18,6 +18,7 @@ from .token_sampler import TokenSampler
 
 BRANCHES = ("gss", "joints2d", "global", "ts")
 TOKEN_SOURCES = ("sampled", "learned", "mean")
+STAGES = ("all", "regressor")
 
 
 class HambaHead(HandMeshHead):
@@ -39,6 +40,11 @@ class HambaHead(HandMeshHead):
     Four biases that a batch norm follows, one in the reduction, one in the sampler and one in each
     block, have no effect and no gradient but rounding.
 
+    Training in two stages begins with ``stage="regressor"``: the reduction and the joints regressor
+    alone, whose prediction then is the final one. Nothing else is built, so every parameter has a
+    gradient. What is there has the same names in both stages, so that the second one loads what the
+    first one saved; ``mamba_mm.StrictLoadHook`` sees to it that it loads all of it.
+
     Where a token of the map lies in the image depends on the backbone: see ``token_offset`` of
     :class:`TokenSampler`, and set it for a ViT whose patches are padded.
 
@@ -54,7 +60,9 @@ class HambaHead(HandMeshHead):
         tokens: Where the joint tokens come from. ``"sampled"``; or, for ablations, ``"learned"``
             ones or the ``"mean"`` of the map for every joint.
         edges: Pairs of joints that are neighbours; by default the bones of a hand.
-        jr_loss_weight: Weight of the regressor's losses.
+        jr_loss_weight: Weight of the regressor's losses beside those of the final prediction.
+        stage: ``"all"``, or ``"regressor"`` for the first stage of two. Settings of what that one
+            does not have are not looked at.
         **settings: As in :class:`HandMeshHead`.
 
     Raises:
@@ -74,11 +82,14 @@ class HambaHead(HandMeshHead):
         tokens: str = "sampled",
         edges: Iterable[tuple[int, int]] = HAND_BONES,
         jr_loss_weight: float = 1.0,
+        stage: str = "all",
         **settings: Any,
     ) -> None:
         super().__init__(in_channels, **settings)
+        if stage not in STAGES:
+            raise ValueError(f"HambaHead: unknown stage {stage!r}; known: {', '.join(STAGES)}")
+        self.stage = stage
         self.fusion = _check_fusion(fusion, tokens)
-        self.outputs["jr"] = jr_loss_weight
         self.tokens = tokens
         num_joints = self.output_model.num_joints
         ssm = SSMSettings.of(ssm)
@@ -94,15 +105,16 @@ class HambaHead(HandMeshHead):
                 **(jr or {}),
             },
         )
+        self.ts = self.learned_tokens = self.gss = None
+        if stage == "regressor":
+            return
+        self.outputs["jr"] = jr_loss_weight
         uses_gss, uses_ts = "gss" in self.fusion, "ts" in self.fusion
-        self.ts = None
         if tokens == "sampled" and (uses_gss or uses_ts):
             self.ts = TokenSampler(embed_dims, self.input_size, **(ts or {}))
-        self.learned_tokens = None
         if tokens == "learned" and uses_gss:
             self.learned_tokens = nn.Parameter(torch.empty(num_joints, embed_dims))
             nn.init.trunc_normal_(self.learned_tokens, std=0.02)
-        self.gss = None
         if uses_gss:
             self.gss = _gss_stack(embed_dims, num_joints, tuple(edges), ssm, gss or {})
             self.gss_norm = nn.LayerNorm(embed_dims)
@@ -117,10 +129,13 @@ class HambaHead(HandMeshHead):
             feats: The maps; that of ``input_index`` is used.
 
         Returns:
-            ``"final"``, and ``"jr"`` by the joints regressor alone.
+            ``"final"``, and ``"jr"`` by the joints regressor alone; in its own stage only
+            ``"final"``, which then is by it.
         """
         x = self.reduction(self.take_map(feats))
         first = self.output_model(self.jr(x))
+        if self.stage == "regressor":
+            return {"final": first}
         global_token = x.mean(dim=(2, 3))
         branches = {"joints2d": first.joints_2d.flatten(1), "global": global_token}
         if self.ts is not None:

@@ -163,12 +163,29 @@ class HandMeshHead(BaseHead):
         batch_data_samples: Sequence[PoseDataSample],
         train_cfg: Mapping[str, Any] | None = None,
     ) -> dict[str, Tensor]:
-        """Compute the losses of a batch.
+        """Predict, and compute the losses of a batch.
 
         Args:
             feats: The backbone's maps.
             batch_data_samples: With the labels of :class:`mamba_mm.MANOLabel`.
             train_cfg: Not used; MMPose passes it.
+
+        Returns:
+            As :meth:`losses_of`.
+
+        Raises:
+            ValueError: When a label is missing.
+        """
+        return self.losses_of(self.forward(feats), batch_data_samples)
+
+    def losses_of(
+        self, predictions: Mapping[str, Prediction], batch_data_samples: Sequence[PoseDataSample]
+    ) -> dict[str, Tensor]:
+        """Compute the losses of predictions.
+
+        Args:
+            predictions: What :meth:`forward` returned.
+            batch_data_samples: With the labels of :class:`mamba_mm.MANOLabel`.
 
         Returns:
             ``loss_<name>`` for the losses of the final prediction, ``loss_<output>_<name>`` for
@@ -179,7 +196,7 @@ class HandMeshHead(BaseHead):
         """
         labels = {name: _gather(batch_data_samples, name) for name in self.loss_module.label_names}
         losses = {}
-        for output, prediction in self.forward(feats).items():
+        for output, prediction in predictions.items():
             prefix = "loss_" if output == "final" else f"loss_{output}_"
             for name, value in self.loss_module(prediction, labels).items():
                 losses[prefix + name] = self.outputs[output] * value

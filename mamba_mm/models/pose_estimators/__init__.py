@@ -2,9 +2,13 @@
 
 from mamba_mm.registry import MODELS, register_on_demand
 
+for _name, _module in dict(
+    AdversarialHandMeshEstimator="adversarial_hand_mesh",
+    HandObjectEstimator="hand_object",
+    TopdownHandMeshEstimator="topdown_hand_mesh",
+    TopdownObjectPoseEstimator="topdown_object_pose",
+).items():
+    register_on_demand(MODELS, _name, f"mamba_mm.models.pose_estimators.{_module}", "mmpose")
 register_on_demand(
-    MODELS,
-    "TopdownHandMeshEstimator",
-    "mamba_mm.models.pose_estimators.topdown_hand_mesh",
-    "mmpose",
+    MODELS, "HandMeshTTAModel", "mamba_mm.models.pose_estimators.hand_mesh_tta", "mmpose"
 )
