@@ -106,3 +106,42 @@ def _numbers(instances: InstanceData, name: str) -> np.ndarray:
 def _is_set(instances: InstanceData, flag: str, index: int) -> bool:
     """Whether a flag is set; one that a data set does not have counts as set."""
     return flag not in instances or bool(_numbers(instances, flag)[index].all())
+
+
+@dataclass(frozen=True)
+class SceneHand:
+    """One of several hands in an image.
+
+    Attributes:
+        hand: As :func:`predicted_hands` has it: seen through the camera of its crop, it lies where
+            the network saw it, but its depth cannot be compared with that of another hand.
+        in_image: ``(3,)``, metres: added to the hand's points it gives the frame of the image's
+            camera, the same for all hands.
+        index: Its number among the instances.
+    """
+
+    hand: Hand
+    in_image: np.ndarray
+    index: int
+
+    @property
+    def vertices_in_image(self) -> np.ndarray:
+        """The vertices ``(V, 3)`` in the frame of the image's camera."""
+        return self.hand.vertices + self.in_image
+
+
+def predicted_scene(instances: InstanceData) -> list[SceneHand]:
+    """Read the predictions for an image with any number of hands.
+
+    Args:
+        instances: ``pred_instances`` of a hand-mesh estimator; hands that are not finite are left
+            out.
+    """
+    scene = []
+    for index in range(len(instances)):
+        (hand,) = predicted_hands(instances[index : index + 1]) or (None,)
+        if hand is not None:
+            shift = _numbers(instances, "cam_translation")[index]
+            own = _numbers(instances, "crop_camera_translation")[index]
+            scene.append(SceneHand(hand, shift - own, index))
+    return scene
