@@ -13,6 +13,7 @@ from mmengine.dataset import Compose, pseudo_collate
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
+from mmpose.apis.inference import dataset_meta_from_config
 from mmpose.apis.inferencers.base_mmpose_inferencer import BaseMMPoseInferencer
 from mmpose.structures import PoseDataSample
 from torch import nn
@@ -21,6 +22,8 @@ from mamba_mm.datasets.transforms.rot_scale_test_time_aug import rot_scale_pipel
 from mamba_mm.models.body_models import MANOLayer
 from mamba_mm.models.pose_estimators.hand_mesh_tta import HandMeshTTAModel
 from mamba_mm.models.pose_estimators.topdown_hand_mesh import TopdownHandMeshEstimator
+from mamba_mm.models.utils.checkpoint import read_checkpoint
+from mamba_mm.models.utils.checkpoint.containers import open_container
 from mamba_mm.visualization import HandSceneVisualizer
 from mamba_mm.visualization.hand_scene_visualizer import PANELS
 
@@ -78,6 +81,7 @@ class HandMeshInferencer(BaseMMPoseInferencer):
 
     Raises:
         FileNotFoundError: A file does not exist.
+        UnsafeCheckpointError: The checkpoint holds code.
         ValueError: The config is not of a hand-mesh network, the weights are those of another
             one, or a setting is not usable.
     """
@@ -367,7 +371,9 @@ class HandMeshInferencer(BaseMMPoseInferencer):
         return WholeImage(sides) if isinstance(bboxes, str) else GivenBoxes(bboxes, sides)
 
     def _init_model(self, cfg: Config, weights: str | None, device: str = "cpu") -> nn.Module:
-        model = revert_sync_batchnorm(super()._init_model(cfg, weights, device))
+        # MMEngine would run code that it finds in the file; these weights are read below.
+        self._weights = weights
+        model = revert_sync_batchnorm(super()._init_model(cfg, None, device))
         if not isinstance(model, TopdownHandMeshEstimator):
             raise ValueError(
                 f"the config is of a {type(model).__name__}; hand meshes come from a "
@@ -378,9 +384,14 @@ class HandMeshInferencer(BaseMMPoseInferencer):
     def _load_weights_to_model(
         self, model: nn.Module, checkpoint: dict | None, cfg: Config | None
     ) -> None:
-        if checkpoint is not None:
-            _check_fit(model, checkpoint.get("state_dict", checkpoint))
-        super()._load_weights_to_model(model, checkpoint, cfg)
+        if self._weights is None:
+            super()._load_weights_to_model(model, checkpoint, cfg)
+            return
+        content = read_checkpoint(self._weights).content
+        state = open_container(content, where=self._weights).tensors
+        _check_fit(model, state)
+        model.load_state_dict(state, strict=False)
+        model.dataset_meta = dataset_meta_from_config(cfg)
 
     def _init_pipeline(self, cfg: Config) -> Callable:
         loader = cfg.get("test_dataloader") or cfg.get("val_dataloader")

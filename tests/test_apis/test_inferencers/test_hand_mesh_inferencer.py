@@ -1,5 +1,6 @@
 import copy
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -15,6 +16,7 @@ from mmpose.apis import inference_topdown
 import mamba_mm.apis
 from mamba_mm.apis.inferencers import HandBox, HandBoxes, HandMeshInferencer, read_results
 from mamba_mm.apis.inferencers import hand_mesh_inferencer as module
+from mamba_mm.models.utils.checkpoint import UnsafeCheckpointError
 
 TOLERANCE = 1e-4
 
@@ -415,6 +417,12 @@ class TestSettings:
         state = torch.load(checkpoint)["state_dict"]
         torch.save(dict(state_dict=state | {"more": torch.zeros(1)}), tmp_path / "more.pth")
         HandMeshInferencer(CONFIG, tmp_path / "more.pth", "cpu")
+
+    def test_code_in_a_checkpoint_is_not_run(self, checkpoint, tmp_path):
+        content = torch.load(checkpoint) | dict(meta=Path(tmp_path))
+        torch.save(content, tmp_path / "code.pth")
+        with pytest.raises(UnsafeCheckpointError, match="pathlib"):
+            HandMeshInferencer(CONFIG, tmp_path / "code.pth", "cpu")
 
     def test_another_kind_of_network(self):
         config = Config.fromfile(CONFIG)

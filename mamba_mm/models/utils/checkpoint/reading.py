@@ -66,6 +66,7 @@ _STAND_INS = [
             "mmengine.logging.history_buffer.HistoryBuffer",
             "argparse.Namespace",
             "builtins.getattr",  # how the history buffer pickles its own methods
+            "builtins.bytes",  # of arrays without elements
             "numpy.ndarray",
             "numpy.dtype",
             "numpy._core.multiarray._reconstruct",

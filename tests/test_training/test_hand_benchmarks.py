@@ -1,4 +1,4 @@
-"""From HO-3D's evaluation list to the prediction file, by the command that a user types."""
+"""HO-3D and HInt with a trained model, by the command that a user types."""
 
 import sys
 from pathlib import Path
@@ -15,12 +15,13 @@ pytest.importorskip("cv2")
 
 sys.path.append(str(Path(__file__).parents[1] / "test_datasets"))
 
+from hamer_samples import write_hint
 from hand_mesh_samples import pixels
 from hand_release_samples import ho3d_meta, write_ho3d, write_meta
 
 from mamba_mm.evaluation.functional import read_submission
 
-CONFIG = CONFIGS / "mmpose" / "hamba" / "hamba_vit-h_ho3d-test-256x192.py"
+HAMBA = CONFIGS / "mmpose" / "hamba"
 
 NANO = """
 _base_ = {shipped!r}
@@ -45,6 +46,11 @@ test_dataloader = dict(
     sampler=dict(shuffle=True),
     dataset=dict(data_root=data),
 )
+visualizer = dict(mano_path="toy")
+env_cfg = dict(dist_cfg=dict(backend="gloo"))
+"""
+THRESHOLDS = ("PCK@0.05", "PCK@0.1", "PCK@0.15")
+HO3D_FILE = """
 test_evaluator = [
     dict(
         type="mamba_mm.HandMeshMetric",
@@ -53,9 +59,17 @@ test_evaluator = [
         outfile_prefix=data + "/pred",
     )
 ]
-visualizer = dict(mano_path="toy")
-env_cfg = dict(dist_cfg=dict(backend="gloo"))
 """
+
+
+def evaluate(shipped, folder, data, more=""):
+    """Run a shipped config on data of the test, with a small untrained network; return the log."""
+    config = folder / "nano.py"
+    config.write_text(NANO.format(shipped=str(HAMBA / shipped), data=str(data)) + more)
+    with DefaultScope.overwrite_default_scope("mmpose"):
+        model = MODELS.build(Config.fromfile(config).model)
+    torch.save(model.state_dict(), folder / "nano.pth")
+    return run_script("test", config, folder / "nano.pth", "--work-dir", folder / "work")
 
 
 @pytest.mark.slow
@@ -69,15 +83,19 @@ def test_a_model_writes_the_file_from_shuffled_samples(tmp_path):
         labels["handBoundingBox"] = [x - 20, y - 20, x + 20, y + 20]
         sequence, name = frame.split("/")
         write_meta(tmp_path / "evaluation" / sequence / "meta" / f"{name}.pkl", labels)
-    config = tmp_path / "nano.py"
-    config.write_text(NANO.format(shipped=str(CONFIG), data=str(tmp_path)))
-    with DefaultScope.overwrite_default_scope("mmpose"):
-        model = MODELS.build(Config.fromfile(config).model)
-    torch.save(model.state_dict(), tmp_path / "nano.pth")
-    log = run_script("test", config, tmp_path / "nano.pth", "--work-dir", tmp_path / "work")
+    log = evaluate("hamba_vit-h_ho3d-test-256x192.py", tmp_path, tmp_path, HO3D_FILE)
     assert "wrote 5 predictions for 'ho3d'" in log
     assert "joints and vertices are in camera coordinates" in log
     joints, _ = read_submission(tmp_path / "pred.json", "ho3d")
     for found, centre in zip(joints, centres, strict=True):
         middle = pixels(found, hands[0]["cam_K"]).mean(0)
         assert np.abs(middle - centre).max() < 40
+
+
+@pytest.mark.slow
+def test_hint_is_measured(tmp_path):
+    write_hint(tmp_path / "hint")
+    log = evaluate("hamba_vit-h_hint-test-256x192.py", tmp_path, tmp_path / "hint")
+    (line,) = [line for line in log.splitlines() if "hand2d/PCK@0.05: " in line]
+    shares = [float(line.split(f"{name}: ")[1].split()[0]) for name in THRESHOLDS]
+    assert 0 <= shares[0] <= shares[1] <= shares[2] <= 1
