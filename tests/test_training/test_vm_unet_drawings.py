@@ -8,10 +8,10 @@ pytest.importorskip("mmseg")
 pytestmark = pytest.mark.slow
 
 
-# Fewer epochs than the configs have. Organs after four of eight vary from 78 to 91 with the
-# seed and the processor.
+# Fewer epochs than the configs have. Lesions reach 93 in two. Organs after four of eight vary
+# from 78 to 91 with the seed and the processor.
 @pytest.mark.parametrize(
-    ("kind", "classes", "epochs", "least_dice"), [("lesions", 1, 3, 85), ("organs", 6, 4, 65)]
+    ("kind", "classes", "epochs", "least_dice"), [("lesions", 1, 2, 75), ("organs", 6, 4, 65)]
 )
 def test_held_out_drawings_are_segmented(kind, classes, epochs, least_dice, tmp_path):
     data = tmp_path / "data"
