@@ -27,7 +27,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
-from pathlib import Path
 
 PANELS = ("joints", "mesh", "side")
 
@@ -179,7 +178,7 @@ def run(args):
         write_obj=args.obj,
         with_vertices=args.vertices,
     )
-    is_sequence = not Path(args.input).is_dir() and _is_video(args.input)
+    is_sequence = _source_of(args).is_sequence
     found = Counter()
     for result in results:
         (picture,) = result["predictions"]
@@ -193,10 +192,11 @@ def run(args):
         yield f"{args.input}: {found.total()} pictures, {hands} hands{without}"
 
 
-def _is_video(name):
-    from mamba_mm.apis.inferencers.inputs import VIDEO_SUFFIXES
+def _source_of(args):
+    """Return the input, or the first picture of a folder."""
+    from mamba_mm.apis.inferencers.inputs import open_sources
 
-    return name.startswith("webcam") or name.lower().endswith(VIDEO_SUFFIXES)
+    return open_sources(args.input)[0]
 
 
 def _counted(sides):
@@ -215,7 +215,7 @@ def main(arguments=None):
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        if not args.input.startswith("webcam"):
+        if not _source_of(args).is_live:
             print(
                 "interrupted: what is finished is there, an unfinished video is not",
                 file=sys.stderr,

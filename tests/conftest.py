@@ -20,6 +20,21 @@ def metafiles_of_toolboxes_are_read_once():
         yield
 
 
+@pytest.fixture
+def amp_on_cpu(monkeypatch):
+    """Let MMEngine's ``AmpOptimWrapper``, which is for GPUs alone, run on the CPU.
+
+    The check for a GPU says yes, and PyTorch's scaler and autocast are told the device.
+    """
+    import torch
+
+    wrapper = "mmengine.optim.optimizer.amp_optimizer_wrapper"
+    monkeypatch.setattr(f"{wrapper}.is_cuda_available", lambda: True)
+    scaler = functools.partial(torch.amp.GradScaler, device="cpu")
+    monkeypatch.setattr(f"{wrapper}.GradScaler", scaler)
+    monkeypatch.setattr("mmengine.runner.amp.autocast", functools.partial(torch.autocast, "cpu"))
+
+
 # Folders of tests that take longest, longest first.
 LONGEST = ("test_training", "test_ops", "test_configs", "test_tools", "test_models")
 

@@ -76,10 +76,10 @@ def _draw_differences(axes: Axes, ablation: Ablation, seeds: list[int]) -> None:
         if measured.variant.name == FULL.name:
             continue
         difference = ablation.difference(measured, ablation.metric)
-        if np.isfinite(difference.reach):
+        if np.isfinite(difference.margin_of_error):
             axes.errorbar(
                 *(difference.mean, row),
-                xerr=difference.reach,
+                xerr=difference.margin_of_error,
                 color="0.75",
                 linewidth=4,
                 zorder=1,

@@ -38,7 +38,7 @@ class PairedDifference:
         return sample_std(list(self.by_seed.values())) / math.sqrt(max(len(self.by_seed), 1))
 
     @property
-    def reach(self) -> float:
+    def margin_of_error(self) -> float:
         """Half the width of the mean's 95 % interval, by Student's t; NaN below two seeds."""
         if len(self.by_seed) < 2:
             return math.nan
@@ -50,11 +50,12 @@ class PairedDifference:
 
         Returns:
             ``"worse"`` or ``"better"`` if the 95 % interval of the mean leaves 0 out, ``"within
-            the spread"`` if it does not, and ``"no spread known"`` below two seeds.
+            the spread"`` if it does not, and ``"no spread known"`` below two seeds, or where a
+            difference is not finite.
         """
-        if len(self.by_seed) < 2:
+        if not math.isfinite(self.margin_of_error):
             return "no spread known"
-        if abs(self.mean) <= self.reach:
+        if abs(self.mean) <= self.margin_of_error:
             return "within the spread"
         return "better" if (self.mean > 0) == higher_is_better else "worse"
 

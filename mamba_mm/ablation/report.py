@@ -176,7 +176,7 @@ def write_csv(path: Path, ablation: Ablation) -> None:
 
 _CSV_COLUMNS = (
     *("source", "variant", "parameters", "metric", "mean", "std", "runs"),
-    *("difference", "standard_error", "reach_95", "verdict"),
+    *("difference", "standard_error", "margin_of_error_95", "verdict"),
 )
 
 
@@ -193,7 +193,7 @@ def _our_row(ablation: Ablation, measured: Measured, metric: str) -> dict[str, o
         "runs": len(values),
         "difference": _or_none(difference.mean),
         "standard_error": _or_none(difference.standard_error),
-        "reach_95": _or_none(difference.reach),
+        "margin_of_error_95": _or_none(difference.margin_of_error),
         "verdict": ablation.verdict(measured, metric),
     }
 
@@ -229,7 +229,7 @@ def _difference(ablation: Ablation, measured: Measured, metric: str) -> dict[str
         "by_seed": {str(seed): value for seed, value in difference.by_seed.items()},
         "mean": _or_none(difference.mean),
         "standard_error": _or_none(difference.standard_error),
-        "reach_95": _or_none(difference.reach),
+        "margin_of_error_95": _or_none(difference.margin_of_error),
         "verdict": ablation.verdict(measured, metric),
     }
 

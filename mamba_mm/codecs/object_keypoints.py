@@ -9,6 +9,8 @@ import numpy as np
 from mmpose.codecs.base import BaseKeypointCodec
 from mmpose.structures.bbox import get_warp_matrix
 
+from mamba_mm.datasets.hand_mesh.projection import project
+from mamba_mm.evaluation.functional.nearest_rotation import nearest_rotation
 from mamba_mm.registry import KEYPOINT_CODECS
 
 # From the record to ``gt_instances``. MMPose's own come first: a codec's table replaces that of
@@ -180,8 +182,7 @@ class ObjectKeypointLabel(BaseKeypointCodec):
         rotation: float,
     ) -> np.ndarray:
         """Project points (S, K, 3) to pixels of the input, (S, K, 2)."""
-        rays = points @ cam_K.astype(np.float64).T
-        pixels = rays[..., :2] / rays[..., 2:]
+        pixels = project(points, cam_K)
         warp = get_warp_matrix(center, scale, rotation, output_size=self.input_size)
         return pixels @ warp[:, :2].T + warp[:, 2]
 
@@ -195,7 +196,5 @@ def _in_all_poses(
     moved = model @ motions[:, :3, :3].swapaxes(1, 2) + motions[:, None, :3, 3]
     # The rotation by least squares; the points fit exactly but for rounding.
     center, center_in_camera = model.mean(axis=0), in_camera.mean(axis=0)
-    left, _, right = np.linalg.svd((model - center).T @ (in_camera - center_in_camera))
-    signs = np.array([1.0, 1.0, np.sign(np.linalg.det(left @ right))])
-    rotation = (left * signs) @ right
-    return (moved - center) @ rotation + center_in_camera
+    rotation = nearest_rotation((in_camera - center_in_camera).T @ (model - center))
+    return (moved - center) @ rotation.T + center_in_camera

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 from mmengine.model import is_model_wrapper
@@ -63,7 +62,7 @@ class AdversarialOptimWrapperConstructor:
     """
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
-        generator = copy.deepcopy(dict(optim_wrapper_cfg))
+        generator = dict(optim_wrapper_cfg)
         if "optimizer" not in generator:
             raise ValueError(
                 "AdversarialOptimWrapperConstructor: optim_wrapper needs an optimizer, which is "
@@ -72,7 +71,7 @@ class AdversarialOptimWrapperConstructor:
         own = generator.pop("discriminator", None) or {}
         self.discriminator: dict[str, Any] = dict(
             type="OptimWrapper",
-            optimizer=copy.deepcopy(generator["optimizer"]),
+            optimizer=generator["optimizer"],
             accumulative_counts=generator.get("accumulative_counts", 1),
         )
         self.discriminator |= own

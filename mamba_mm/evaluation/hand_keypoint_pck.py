@@ -69,19 +69,20 @@ class HandKeypointPCK(BaseMetric):
 
         Raises:
             KeyError: A sample lacks what is needed.
-            ValueError: A shape is wrong, or a prediction is not finite.
+            ValueError: A shape is wrong, a box is empty, or a joint that counts is not finite.
         """
         for sample in data_samples:
             predicted = _field(sample, "pred_instances", "keypoints", (1, 21, 2))[0]
             labelled = _field(sample, "gt_instances", "keypoints", (1, 21, 2))[0]
             confidence = _field(sample, "gt_instances", "keypoints_visible", (1, 21))[0]
             x1, y1, x2, y2 = _field(sample, "gt_instances", "bboxes", (1, 4))[0]
-            counts = confidence > self.min_confidence
-            if not np.isfinite(predicted[counts]).all():
-                raise ValueError(
-                    f"HandKeypointPCK: the prediction for {_name(sample)} is not finite"
-                )
-            distances = np.linalg.norm(predicted - labelled, axis=-1) / max(x2 - x1, y2 - y1)
+            side, counts = max(x2 - x1, y2 - y1), confidence > self.min_confidence
+            for joints, what in ((predicted, "prediction for"), (labelled, "label of")):
+                if not np.isfinite(joints[counts]).all():
+                    raise ValueError(f"HandKeypointPCK: the {what} {_name(sample)} is not finite")
+            if not side > 0:
+                raise ValueError(f"HandKeypointPCK: the box of {_name(sample)} is empty")
+            distances = np.linalg.norm(predicted - labelled, axis=-1) / side
             self.results.append(np.where(counts, distances, np.nan))
 
     def compute_metrics(self, results: Sequence[np.ndarray]) -> dict[str, float]:

@@ -243,7 +243,8 @@ class HandMeshMetric(BaseMetric):
             return {"skipped": True}
         self._check_truth(joints[valid], sample)
         record = {"no_translation": hand.translation is None}
-        finite = self._is_finite(hand.joints[valid], sample)
+        # A translation that is not finite would make joints look unlabelled.
+        finite = self._is_finite(np.vstack([hand.joints[valid], hand.shift]), sample)
         if finite:
             record["size"] = _extent(hand.joints[valid]) * self.unit_scale
         comparison = HandComparison(hand, joints, valid, self.alignment, self.unit_scale)
@@ -357,14 +358,14 @@ class HandMeshMetric(BaseMetric):
         """What the file needs of a sample, once it is known whether all have a camera."""
         truth = sample.get("gt_instances", {})
         points = [
-            values if self._is_finite(values, sample) else np.zeros_like(values)
-            for values in (hand.joints, hand.vertices)
+            values if values is None or self._is_finite(values, sample) else np.zeros_like(values)
+            for values in (hand.joints, hand.vertices, hand.translation)
         ]
         return {
             "place": _place(sample),
             "joints": points[0],
             "vertices": points[1].astype(np.float32),
-            "translation": hand.translation,
+            "translation": points[2],
             "in_camera": hand.translation is not None
             and "has_cam" in truth
             and _is_set(truth, "has_cam"),

@@ -24,6 +24,8 @@ from .functional.object_pose import (
 POSES = ("pnp", "fit")
 
 _MILLIMETRES = 1000.0
+# Of an axis of symmetry: steps of a degree, so that a right pose is measured to half of one.
+_SYMMETRY_STEPS = 360
 # The shares and pixels that papers use.
 _ADD_SHARE = 0.1
 _PIXELS = 5.0
@@ -53,7 +55,8 @@ class ObjectPoseMetric(BaseMetric):
                       the papers
     ``Proj2D``        mean distance of the vertices in the picture, pixels
     ``Proj2D@5px``    share of the objects of which that is below 5 pixels
-    ``rotation``      angle, degrees; of symmetric objects the least over their symmetries
+    ``rotation``      angle, degrees; of symmetric objects the least over their symmetries, an axis
+                      of symmetry in steps of a degree
     ``translation``   distance of the origins, mm, likewise
     ================  ===========================================================================
 
@@ -68,8 +71,8 @@ class ObjectPoseMetric(BaseMetric):
 
     Args:
         models: Folder of the models in BOP's layout.
-        object_ids: The objects in the order of their labels, as in the data set; ``None`` for all
-            in the folder by their numbers.
+        object_ids: The objects in the order of their labels, as in the data set; ``None`` for
+            those that have keypoints, by their numbers.
         pose: Which recovered pose, ``"pnp"`` or ``"fit"``.
         metrics: Any of the names above; all by default.
         per_class: Report every figure for each class too, as ``NAME/CLASS``.
@@ -113,9 +116,9 @@ class ObjectPoseMetric(BaseMetric):
     def models(self) -> list:
         """The objects, by their labels; read when they are needed first."""
         if self._models is None:
-            from mamba_mm.datasets.object_pose.models import read_models
+            from mamba_mm.datasets.object_pose.class_models import read_class_models
 
-            self._models = list(read_models(self.folder, self.object_ids).values())
+            self._models = read_class_models(self.folder, self.object_ids, _SYMMETRY_STEPS)
         return self._models
 
     def process(self, data_batch: Any, data_samples: Sequence[Mapping]) -> None:

@@ -12,10 +12,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,6 +64,30 @@ class Training:
     def finished(self) -> bool:
         """Whether the training was done to its end."""
         return (self.folder / "finished").is_file()
+
+
+@contextmanager
+def one_call_at_a_time(folder: Path) -> Iterator[None]:
+    """Keep other calls out of a folder of trainings.
+
+    Two that train the same at the same time would mix their logs in one folder. The lock ends with
+    the process, however that ends.
+
+    Args:
+        folder: Where the trainings of this call go; it is made if it is missing.
+
+    Raises:
+        BlockingIOError: Another call trains there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BlockingIOError(
+                f"another call still trains in {folder}; wait for it, end it or name another folder"
+            ) from error
+        yield
 
 
 def refuse_repeated(kind: str, given: Sequence[object]) -> None:

@@ -58,14 +58,14 @@ def predicted_hands(instances: InstanceData) -> list[Hand]:
     for index in range(len(instances)):
         shift, camera = np.zeros(3), None
         if translation is not None:
-            shift = _numbers(instances, translation)[index]
-            focal_length = _numbers(instances, f"{prefix}focal_length")[index]
-            principal_point = _numbers(instances, f"{prefix}principal_point")[index]
+            shift = numbers_of(instances, translation)[index]
+            focal_length = numbers_of(instances, f"{prefix}focal_length")[index]
+            principal_point = numbers_of(instances, f"{prefix}principal_point")[index]
             camera = Pinhole(np.broadcast_to(focal_length, 2), principal_point)
-        joints = _numbers(instances, "keypoints_3d")[index] + shift
+        joints = numbers_of(instances, "keypoints_3d")[index] + shift
         vertices = None
         if "vertices" in instances:
-            vertices = _numbers(instances, "vertices")[index] + shift
+            vertices = numbers_of(instances, "vertices")[index] + shift
         # A network that has diverged is to be seen in its numbers, not in a drawing that fails.
         if not all(
             np.isfinite(points).all() for points in (joints, vertices) if points is not None
@@ -82,21 +82,22 @@ def labelled_hands(instances: InstanceData) -> list[Hand]:
     for index in range(len(instances)):
         if "keypoints_cam" not in instances or not _is_set(instances, "has_3d", index):
             continue
-        joints = _numbers(instances, "keypoints_cam")[index]
+        joints = numbers_of(instances, "keypoints_cam")[index]
         known = np.ones(len(joints), bool)
         if "keypoints_cam_valid" in instances:
-            known = _numbers(instances, "keypoints_cam_valid")[index] > 0
+            known = numbers_of(instances, "keypoints_cam_valid")[index] > 0
         vertices = camera = None
         if "vertices_cam" in instances and _is_set(instances, "has_vertices", index):
-            vertices = _numbers(instances, "vertices_cam")[index]
+            vertices = numbers_of(instances, "vertices_cam")[index]
         if "cam_K" in instances and _is_set(instances, "has_cam", index):
-            matrix = _numbers(instances, "cam_K")[index]
+            matrix = numbers_of(instances, "cam_K")[index]
             camera = Pinhole(np.diag(matrix)[:2], matrix[:2, 2])
         hands.append(Hand(joints, known, vertices, camera, _is_set(instances, "is_right", index)))
     return hands
 
 
-def _numbers(instances: InstanceData, name: str) -> np.ndarray:
+def numbers_of(instances: InstanceData, name: str) -> np.ndarray:
+    """Return a field of instances as float64, whether it is an array or a tensor on a device."""
     values = instances[name]
     if isinstance(values, torch.Tensor):
         values = values.detach().cpu().numpy()
@@ -105,7 +106,7 @@ def _numbers(instances: InstanceData, name: str) -> np.ndarray:
 
 def _is_set(instances: InstanceData, flag: str, index: int) -> bool:
     """Whether a flag is set; one that a data set does not have counts as set."""
-    return flag not in instances or bool(_numbers(instances, flag)[index].all())
+    return flag not in instances or bool(numbers_of(instances, flag)[index].all())
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ def predicted_scene(instances: InstanceData) -> list[SceneHand]:
     for index in range(len(instances)):
         (hand,) = predicted_hands(instances[index : index + 1]) or (None,)
         if hand is not None:
-            shift = _numbers(instances, "cam_translation")[index]
-            own = _numbers(instances, "crop_camera_translation")[index]
+            shift = numbers_of(instances, "cam_translation")[index]
+            own = numbers_of(instances, "crop_camera_translation")[index]
             scene.append(SceneHand(hand, shift - own, index))
     return scene

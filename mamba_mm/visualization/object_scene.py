@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from mmengine.structures import InstanceData
 
-from .hand_scene import Pinhole
+from .hand_scene import Pinhole, numbers_of
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class PosedObject:
 
 
 def labelled_objects(truth: InstanceData) -> list[PosedObject]:
-    """Read the poses of ``gt_instances``."""
-    return _objects(truth, truth, "object")
+    """Read the poses of ``gt_instances``; without a known camera there are none to draw."""
+    return _objects(truth, "object", _known_cameras(truth))
 
 
 def predicted_objects(
@@ -39,29 +39,38 @@ def predicted_objects(
     """Read the poses of ``pred_instances``; where they are not finite, there is no object.
 
     Args:
-        found: The predictions.
-        truth: ``gt_instances``, which have the camera.
+        found: The predictions, which have the camera where it was assumed.
+        truth: ``gt_instances``, which have it where it is known.
         pose: Which recovered pose, ``"pnp"`` or ``"fit"``.
     """
-    return _objects(found, truth, pose)
+    return _objects(found, pose, _known_cameras(truth) or _assumed_cameras(found))
 
 
-def _objects(instances: InstanceData, truth: InstanceData, prefix: str) -> list[PosedObject]:
+def _objects(instances: InstanceData, prefix: str, cameras: Sequence[Pinhole]) -> list[PosedObject]:
     names = [f"{prefix}_rotation", f"{prefix}_translation", "object_label"]
-    if any(name not in instances for name in names) or "cam_K" not in truth:
+    if any(name not in instances for name in names):
         return []
-    objects = []
-    for index in range(len(instances)):
-        rotation, translation, label = (_numbers(instances, name)[index] for name in names)
-        matrix = _numbers(truth, "cam_K")[index]
-        if np.isfinite(rotation).all() and np.isfinite(translation).all():
-            camera = Pinhole(np.diag(matrix)[:2], matrix[:2, 2])
-            objects.append(PosedObject(int(label), rotation, translation, camera))
-    return objects
+    poses = zip(*(numbers_of(instances, name) for name in names), cameras, strict=False)
+    return [
+        PosedObject(int(label), rotation, translation, camera)
+        for rotation, translation, label, camera in poses
+        if np.isfinite(rotation).all() and np.isfinite(translation).all()
+    ]
 
 
-def _numbers(instances: InstanceData, name: str) -> np.ndarray:
-    values = instances[name]
-    if isinstance(values, torch.Tensor):
-        values = values.detach().cpu().numpy()
-    return np.asarray(values, np.float64)
+def _known_cameras(truth: InstanceData) -> list[Pinhole]:
+    """Of the objects of an image, all or none."""
+    is_known = "cam_K" in truth and ("has_cam" not in truth or numbers_of(truth, "has_cam").all())
+    matrices = numbers_of(truth, "cam_K") if is_known else ()
+    return [Pinhole(np.diag(matrix)[:2], matrix[:2, 2]) for matrix in matrices]
+
+
+def _assumed_cameras(found: InstanceData) -> list[Pinhole]:
+    if "focal_length" not in found:
+        return []
+    return [
+        Pinhole(np.broadcast_to(focal_length, 2), principal_point)
+        for focal_length, principal_point in zip(
+            numbers_of(found, "focal_length"), numbers_of(found, "principal_point"), strict=True
+        )
+    ]

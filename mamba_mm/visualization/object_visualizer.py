@@ -14,9 +14,11 @@ from mmengine.dist import master_only
 from mmengine.structures import InstanceData
 from mmpose.structures import PoseDataSample
 
+from mamba_mm.datasets.object_pose.class_models import read_class_models
 from mamba_mm.datasets.object_pose.keypoint_selection import box_corners
 from mamba_mm.datasets.object_pose.metainfo import object_metainfo
-from mamba_mm.datasets.object_pose.models import ObjectModel, read_models
+from mamba_mm.datasets.object_pose.models import ObjectModel
+from mamba_mm.evaluation.object_pose_metric import POSES
 from mamba_mm.registry import VISUALIZERS
 from mamba_mm.rendering import project_to_pixels
 
@@ -58,7 +60,7 @@ class ObjectPoseLocalVisualizer(HandMeshLocalVisualizer):
         **settings: As in :class:`HandMeshLocalVisualizer`.
 
     Raises:
-        ValueError: A setting is out of its range.
+        ValueError: A setting is out of its range, or the pose is unknown.
     """
 
     def __init__(
@@ -70,6 +72,10 @@ class ObjectPoseLocalVisualizer(HandMeshLocalVisualizer):
         **settings: Any,
     ) -> None:
         super().__init__(name=name, **settings)
+        if pose not in POSES:
+            raise ValueError(
+                f"ObjectPoseLocalVisualizer: unknown pose {pose!r}; known: {', '.join(POSES)}"
+            )
         self.folder = models
         self.object_ids = object_ids
         self.pose = pose
@@ -79,8 +85,8 @@ class ObjectPoseLocalVisualizer(HandMeshLocalVisualizer):
     def models(self) -> list[ObjectModel]:
         """The objects, by their labels; read when they are needed first."""
         if self._models is None:
-            known = {} if self.folder is None else read_models(self.folder, self.object_ids)
-            self._models = list(known.values())
+            known = self.folder is not None
+            self._models = read_class_models(self.folder, self.object_ids) if known else []
         return self._models
 
     @master_only

@@ -17,7 +17,7 @@ def test_mean_and_spread_by_hand():
     assert difference.mean == 2.0
     assert difference.standard_error == pytest.approx(1 / math.sqrt(3))  # deviation 1, 3 seeds
     # Student's t for 95 % and two degrees of freedom, as tables have it.
-    assert difference.reach == pytest.approx(4.3027 / math.sqrt(3), rel=1e-4)
+    assert difference.margin_of_error == pytest.approx(4.3027 / math.sqrt(3), rel=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,7 @@ def test_mean_and_spread_by_hand():
         ((0.0, 0.0), False, "within the spread"),
         ((5.0,), False, "no spread known"),
         ((), False, "no spread known"),
+        ((1.0, math.nan), False, "no spread known"),
     ],
 )
 def test_the_verdict_is_plain(values, higher_is_better, verdict):
@@ -50,6 +51,6 @@ def test_one_seed_has_no_spread_and_none_no_mean():
     one, none = PairedDifference({3: 1.5}), PairedDifference({})
     assert one.mean == 1.5
     assert math.isnan(one.standard_error)
-    assert math.isnan(one.reach)
+    assert math.isnan(one.margin_of_error)
     assert math.isnan(none.mean)
     assert math.isnan(none.standard_error)

@@ -98,7 +98,7 @@ def test_csv_tells_the_sources_apart(tmp_path):
         )
     )
     assert (ours["mean"], ours["difference"], ours["runs"]) == ("13.0", "2.0", "3")
-    assert float(ours["reach_95"]) == pytest.approx(2.484, abs=1e-3)
+    assert float(ours["margin_of_error_95"]) == pytest.approx(2.484, abs=1e-3)
     assert (paper["mean"], paper["difference"], paper["runs"]) == ("7.3", "0.7", "")
     single = [row for row in rows if row["variant"] == "deep"]
     assert len(single) == 4

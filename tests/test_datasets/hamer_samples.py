@@ -79,15 +79,15 @@ def evaluation_arrays(seeds, lefts=()):
     )
 
 
-def write_hint(root, folder="TEST_newdays_img", square=False):
+def write_hint(root, folder="TEST_newdays_img", tall=False):
     """Two images as released: a right hand, and a left one of which joints 3 and 4 are hidden."""
     (root / folder).mkdir(parents=True)
     for number, (name, hand) in enumerate(
         (("ND_a_frame1_r", make_hand(0)), ("ND_b_frame2_l", mirrored(make_hand(1))))
     ):
         low, high = hand["keypoints"].min(0), hand["keypoints"].max(0)
-        if square:
-            low, high = (low + high) / 2 - 60, (low + high) / 2 + 60
+        if tall:
+            low, high = (low + high) / 2 - [30, 60], (low + high) / 2 + [30, 60]
         annotation = dict(
             bbox=[[*low, *high]],
             keypoints=hand["keypoints"].tolist(),

@@ -81,6 +81,7 @@ def test_small_boxes_and_weak_joints():
     ("change", "match"),
     [
         (lambda a: a.pop("lefthand_kpts"), "left hand of annotation .* lacks lefthand_kpts"),
+        (lambda a: a.update(image_id=-3), "hand of annotation 442619 .*its image is not in the f"),
         (lambda a: a.update(righthand_kpts=[1] * 62), "62 numbers of joints, expected 63"),
         (lambda a: a.update(righthand_kpts=[float("nan"), 1, 1] * 21), "not finite"),
     ],

@@ -206,6 +206,13 @@ def test_wrong_estimators_are_refused(network, tmp_path):
 
     with pytest.raises(ValueError, match=r"returned the shape \(1, 3, 4, 4\) for one image"):
         transform("EstimateDepth", estimator=network(Classes()))(dict(img=photo(4, 4)))
+
+    class Overflowing(torch.nn.Module):
+        def forward(self, images):
+            return images[:, :1] / 0
+
+    with pytest.raises(ValueError, match="returned values that are not finite"):
+        transform("EstimateDepth", estimator=network(Overflowing()))(dict(img=photo(4, 4)))
     missing = dict(type="mamba_mm.TorchScriptDepthEstimator", path=str(tmp_path / "none.pt"))
     with pytest.raises(FileNotFoundError, match=r"there is no file .*none\.pt"):
         transform("EstimateDepth", estimator=missing)

@@ -148,6 +148,7 @@ def test_filters(folder):
         hamer_label(4, betas=np.r_[np.zeros(9), -3.5]),
         hamer_label(5, has_betas=np.array(0.0)),
         hamer_label(6, extra_info=dict(fitting_loss=np.array({}))),
+        hamer_label(7, fitting_loss=np.nan),
     ]
     write_tar(folder / "0.tar", [(str(i), [hand]) for i, hand in enumerate(hands)])
 
@@ -177,6 +178,16 @@ def test_indices(folder, indices, expected):
     write_set(folder, range(5))
     dataset = build(folder, indices=indices)
     assert [int(dataset[i]["img_path"][-5]) for i in range(len(dataset))] == expected
+
+
+@pytest.mark.parametrize("chosen", [2, -2, [4, 1]])
+def test_subsets_as_of_any_data_set(folder, chosen):
+    write_set(folder, range(5))
+    dataset = build(folder)
+    subset = dataset.get_subset(chosen)
+    expected = {2: [0, 1], -2: [3, 4]}[chosen] if isinstance(chosen, int) else chosen
+    assert [subset[i]["img_id"] for i in range(len(subset))] == expected
+    assert len(dataset) == 5
 
 
 def test_indices_beyond_the_hands(folder):

@@ -1,6 +1,7 @@
 """HaMeR's evaluation files and HInt, as files of their layout that are written here."""
 
 import json
+import zipfile
 from types import SimpleNamespace
 
 import numpy as np
@@ -44,7 +45,7 @@ def test_records_are_the_labels(tmp_path):
         for key in ("keypoints", "keypoints_cam"):
             np.testing.assert_allclose(record[key][0], hand[key], rtol=1e-5, atol=1e-5)
         low, high = hand["keypoints"].min(0), hand["keypoints"].max(0)
-        middle, half = (low + high) / 2, 0.75 * (high - low)
+        middle, half = (low + high) / 2, 0.75 * (high - low).max()
         np.testing.assert_allclose(
             record["bbox"][0], np.r_[middle - half, middle + half], rtol=1e-5
         )
@@ -119,6 +120,14 @@ def test_files_that_are_no_files_of_arrays(tmp_path):
         path.write_bytes(content)
         with pytest.raises(ValueError, match="is no evaluation file"):
             build("HaMeREvalDataset", ann_file=str(path))
+    np.savez_compressed(path, **evaluation_arrays(range(20)))
+    with zipfile.ZipFile(path) as archive:
+        start = archive.getinfo("hand_keypoints_2d.npy").header_offset
+    content = bytearray(path.read_bytes())
+    content[start + 100 : start + 400] = b"\xff" * 300
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="is no evaluation file"):
+        build("HaMeREvalDataset", ann_file=str(path))
 
 
 # --- HInt ----------------------------------------------------------------------------------
@@ -139,17 +148,22 @@ def test_hint_as_released(tmp_path, joints, right, left):
     shown = second["keypoints_visible"][0] > 0
     assert shown[3] == (joints != "visible")
     np.testing.assert_allclose(second["keypoints"][0][shown], expected[shown], rtol=1e-6)
-    np.testing.assert_allclose(
-        second["bbox"][0], np.r_[expected.min(0), expected.max(0)], rtol=1e-6
-    )
+    low, high = expected.min(0), expected.max(0)
+    middle, half = (low + high) / 2, (high - low).max() / 2
+    np.testing.assert_allclose(second["bbox"][0], np.r_[middle - half, middle + half], rtol=1e-6)
     assert first["has_3d"] == first["has_mano"] == 0
 
 
 def test_hint_as_hamer_evaluates_it(tmp_path):
     (tmp_path / "hint" / "TEST_epick_img").mkdir(parents=True)
-    np.savez(tmp_path / "TEST_epick_img_occ.npz", **evaluation_arrays([0], [0]))
+    arrays = evaluation_arrays([0, 1, 0], [0])
+    np.savez(tmp_path / "TEST_epick_img_occ.npz", **arrays)
     options = dict(data_root=str(tmp_path / "hint"), evaluation_data=str(tmp_path))
-    (record,) = build("HIntDataset", subset="visor", joints="occluded", **options)
+    records = list(build("HIntDataset", subset="visor", joints="occluded", **options))
+    assert [record["id"] for record in records] == [0, 1, 2]
+    _, images = np.unique(arrays["imgname"], return_inverse=True)
+    assert [record["img_id"] for record in records] == images.tolist()
+    record = records[0]
     assert record["img_path"] == str(tmp_path / "hint" / "TEST_epick_img" / "img0000.jpg")
     assert record["is_right"] == 0
     with pytest.raises(FileNotFoundError, match="TEST_epick_img_all"):
@@ -254,7 +268,7 @@ class _Nothing(nn.Module):
     [("all", 6.39, 1), ("all", 6.41, 0), ("visible", 6.39, 1), ("occluded", 6.39, 1)],
 )
 def test_hint_is_scored_in_pixels_of_the_image_left_hands_too(tmp_path, joints, off_by, share):
-    write_hint(tmp_path, square=True)
+    write_hint(tmp_path, tall=True)
     codec = dict(type="mamba_mm.MANOLabel", input_size=(192, 256))
     keys = ("ori_shape", "input_center", "input_scale", "input_size", "flipped")
     pipeline = [

@@ -234,6 +234,10 @@ def test_unusable_keypoint_files_are_refused(root, tmp_path):
     path.write_text(json.dumps(content))
     with pytest.raises(ValueError, match="keypoints of object 5 must be"):
         read_keypoints(path)
+    del content["objects"]["5"]["diameter"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"object 5 has .*, expected .*'diameter'"):
+        read_keypoints(path)
 
 
 # --- The data set ----------------------------------------------------------------------------
@@ -311,6 +315,7 @@ def drop(part, image):
         (change("scene_camera", "3", cam_K=[]), "cam_K has 0 numbers"),
         (change("scene_gt_info", "3", visib_fract=1.5), "visib_fract is 1.5, expected 0..1"),
         (change("scene_gt_info", "3", visib_fract=None), "visib_fract is None"),
+        (change("scene_gt_info", "3", bbox_visib=[1, 2]), r"bbox_visib is \[1, 2\], expected left"),
         (drop("scene_camera", "3"), "scene_camera.json has no image 3"),
         (drop("scene_gt_info", "12"), "scene_gt_info.json has no image 12"),
         (lambda content: content["scene_gt_info"]["12"].pop(), "image 12 has 1 objects"),

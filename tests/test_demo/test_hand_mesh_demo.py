@@ -108,6 +108,14 @@ def test_a_video(run, tmp_path):
     assert names_in(tmp_path / "out") == ["predictions/v.json", "visualizations/v.mp4"]
 
 
+def test_a_picture_whose_name_begins_like_a_camera(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    picture(tmp_path / "webcam_photo.png")
+    status, out, _ = run("webcam_photo.png", "--whole-image", "--side", "right", "--no-pictures")
+    assert status == 0
+    assert "webcam_photo.png: 1 hand (right)\n" in out
+
+
 def test_networks_that_find_the_hands(run, tmp_path, monkeypatch):
     asked = []
 

@@ -55,6 +55,12 @@ def test_what_is_new_is_counted(monkeypatch):
     assert lines[1].endswith("initial values: none")
 
 
+def test_a_wrapped_model_is_compared_under_its_own_names():
+    hook = HOOKS.build(dict(type="mamba_mm.StrictLoadHook"))
+    wrapped = nn.DataParallel(Model("backbone"))
+    hook.after_load_checkpoint(runner_of(wrapped), first_stage())
+
+
 def test_what_the_file_should_have_is_missing():
     checkpoint = first_stage()
     del checkpoint["state_dict"]["backbone.bias"]

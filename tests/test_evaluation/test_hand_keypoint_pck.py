@@ -87,6 +87,13 @@ def test_what_is_wrong_is_named():
     with pytest.raises(ValueError, match=r"prediction for hand\.jpg is not finite"):
         evaluate([hand])
     hand = sample()
+    hand["gt_instances"]["keypoints"][0, 3] = np.nan
+    with pytest.raises(ValueError, match=r"label of hand\.jpg is not finite"):
+        evaluate([hand])
+    for box in ((5, 5, 5, 5), (9, 9, 2, 2), (np.nan, 0, 9, 9)):
+        with pytest.raises(ValueError, match=r"the box of hand\.jpg is empty"):
+            evaluate([sample(box=box)])
+    hand = sample()
     hand["gt_instances"].pop("bboxes")
     with pytest.raises(KeyError, match=r"gt_instances of hand\.jpg has no bboxes, only keypoints"):
         evaluate([hand])

@@ -312,6 +312,15 @@ def test_predictions_that_are_not_finite(where):
         assert math.isfinite(both["PA-MPJPE"])
 
 
+def test_a_translation_that_is_not_finite_is_a_bad_prediction_not_a_missing_label():
+    samples = [sample(i, noise=0, cam_translation=np.zeros(3)) for i in range(2)]
+    samples[0]["pred_instances"]["cam_translation"][0, 2] = np.nan
+    with pytest.raises(ValueError, match=r"prediction for 0.jpg is not finite"):
+        evaluate(samples, metrics=["MPJPE_abs"])
+    values = evaluate(samples, metrics=["MPJPE_abs", "AUC_J_raw"], nan_policy="worst")
+    assert values == {"MPJPE_abs": math.inf, "AUC_J_raw": pytest.approx(0.5, abs=0.01)}
+
+
 def test_bad_labels_and_shapes_are_refused():
     one = sample()
     one["gt_instances"]["vertices_cam"][0, 0, 0] = np.inf
@@ -515,9 +524,10 @@ class TestPredictionFile:
         with pytest.raises(KeyError, match=r"sample of 0.jpg has no id.*meta_keys"):
             evaluate([one], outfile_prefix=str(tmp_path / "pred"))
 
-    def test_it_holds_no_nan(self, tmp_path):
+    @pytest.mark.parametrize("where", ["keypoints_3d", "vertices", "cam_translation"])
+    def test_it_holds_no_nan(self, where, tmp_path):
         samples = self.samples()
-        samples[0]["pred_instances"]["vertices"][0, 3] = np.nan
+        samples[0]["pred_instances"][where].reshape(-1)[1] = np.nan
         options = {"outfile_prefix": str(tmp_path / "pred"), "format_only": True}
         with pytest.raises(ValueError, match="not finite"):
             evaluate(samples, **options)

@@ -1,11 +1,16 @@
 """ADD, ADD-S and what else is measured of 6-D poses, by hand."""
 
+import shutil
+
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
 pytest.importorskip("trimesh")
 
+from mamba_mm.datasets.object_pose.keypoint_file import write_keypoints
+from mamba_mm.datasets.object_pose.keypoint_selection import keypoints_of
+from mamba_mm.datasets.object_pose.models import read_models
 from mamba_mm.evaluation import HandMeshMetric, ObjectPoseMetric, SceneHandMeshMetric
 from mamba_mm.evaluation.functional.object_pose import (
     add_error,
@@ -147,6 +152,9 @@ def test_symmetric_objects_are_measured_by_adds(models):
     assert mug["object/ADD(-S)@0.1d"] == 0
     assert can["object/rotation"] == pytest.approx(0, abs=1e-3)
     assert mug["object/rotation"] == pytest.approx(45)
+    # However little it is turned about its axis.
+    turn = Rotation.from_euler("z", 7.5, degrees=True).as_matrix()
+    assert measured(models, [sample(1, turn)])["object/rotation"] <= 0.5 + 1e-3
     # A brick is symmetric to half a turn, not to a quarter.
     brick = measured(models, [sample(0, QUARTER @ QUARTER)])
     assert (brick["object/ADD-S"], brick["object/rotation"]) == pytest.approx((0, 0), abs=1e-3)
@@ -168,6 +176,15 @@ def test_either_pose_and_the_order_of_classes_can_be_chosen(models):
     assert found == {"fit/ADD": pytest.approx(0)}
     found = measured(models, [sample(0)], object_ids=[4, 1], per_class=True, metrics=["ADD"])
     assert "object/ADD/bracket" in found
+
+
+def test_without_ids_the_labels_are_those_of_the_objects_with_keypoints(models, tmp_path):
+    folder = tmp_path / "models"
+    shutil.copytree(models, folder)
+    chosen = keypoints_of(read_models(models, [3])[3], "obj_000003.ply", 4, samples=50)
+    write_keypoints(folder / "keypoints.json", {3: chosen})
+    found = measured(folder, [sample(0)], per_class=True, metrics=["ADD"])
+    assert "object/ADD/mug" in found
 
 
 def test_other_samples_are_skipped_by_either_metric(models):

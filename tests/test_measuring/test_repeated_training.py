@@ -11,6 +11,7 @@ from mamba_mm.measuring.repeated_training import (
     OtherRecipeError,
     end_of,
     in_turns,
+    one_call_at_a_time,
     refuse_repeated,
     run_logged,
     train,
@@ -113,6 +114,17 @@ def test_output_and_errors_are_added_to_the_log(tmp_path):
     assert run_logged([sys.executable, "-S", "-c", program], log) == 3
     assert log.read_text() == "before\nout\nerr\n"
     assert end_of(log, lines=2) == "out\nerr"
+
+
+def test_one_call_at_a_time_has_a_folder(tmp_path):
+    folder = tmp_path / "new" / "work"
+    with one_call_at_a_time(folder):
+        with pytest.raises(BlockingIOError, match=r"another call still trains in .*work"):
+            one_call_at_a_time(folder).__enter__()
+        with one_call_at_a_time(tmp_path / "other"):
+            pass
+    with one_call_at_a_time(folder):
+        pass
 
 
 def test_what_would_share_a_folder_is_refused():

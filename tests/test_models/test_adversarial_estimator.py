@@ -107,6 +107,13 @@ def test_gradients_are_those_of_each_half_alone():
         torch.testing.assert_close(found[name], parameter.grad, rtol=1e-4, atol=1e-7, msg=name)
 
 
+def test_hands_for_the_discriminator_are_cut_off_from_the_graph():
+    model = build_estimator()
+    losses, hands = model(**model.data_preprocessor(batch(), training=True), mode="adversarial")
+    assert losses["loss_adv"].requires_grad
+    assert not any(values.requires_grad for values in hands)
+
+
 def test_the_prior_has_a_say():
     """Also where no sample has a label in space; and without weight it has none."""
     data = functools.partial(batch, labels_in_space=False)
@@ -202,16 +209,6 @@ def test_gradients_are_accumulated_to_the_last_iteration():
 
 
 # --- mixed precision, moving averages --------------------------------------------------------
-
-
-@pytest.fixture
-def amp_on_cpu(monkeypatch):
-    """MMEngine allows its wrapper on GPUs alone."""
-    wrapper = "mmengine.optim.optimizer.amp_optimizer_wrapper"
-    monkeypatch.setattr(f"{wrapper}.is_cuda_available", lambda: True)
-    scaler = functools.partial(torch.amp.GradScaler, device="cpu")
-    monkeypatch.setattr(f"{wrapper}.GradScaler", scaler)
-    monkeypatch.setattr("mmengine.runner.amp.autocast", functools.partial(torch.autocast, "cpu"))
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

@@ -190,6 +190,14 @@ def test_samples_say_what_was_done_and_the_model_merges_each():
     assert merged[0].test_time_augmentation == "rot_scale_tta of 6 crops"
 
 
+@pytest.mark.parametrize("name", ["vertices", "mano_rotations"])
+def test_predictions_that_are_not_finite_are_named(name):
+    samples = perfect_predictions(crops_of(True)["data_samples"], True)
+    samples[3].pred_instances[name][0, 2] = np.nan
+    with pytest.raises(ValueError, match=rf"\({name}\).* scale 0.8 rotated by 30 .*not finite"):
+        merge_augmented(samples)
+
+
 def test_other_crops_are_refused():
     with pytest.raises(ValueError, match="not the one without augmentation"):
         merge_augmented([PoseDataSample()])

@@ -47,30 +47,30 @@ def layers(module, x):
 @torch.no_grad()
 def test_scores_are_those_of_a_loop():
     torch.manual_seed(0)
-    judge = HandDiscriminator()
-    for parameter in judge.parameters():  # the biases start as 0
+    discriminator = HandDiscriminator()
+    for parameter in discriminator.parameters():  # the biases start as 0
         parameter += 0.05 * torch.randn_like(parameter)
     rotations, betas = random_hands(3)
-    scores = judge(rotations, betas)
+    scores = discriminator(rotations, betas)
     assert scores.shape == (3, 17)
     for hand in range(3):
         features = []
         for joint in range(15):
             numbers = [float(rotations[hand, joint, r, c]) for r in range(3) for c in range(3)]
-            features.append(np.maximum(layers(judge.joint_features, np.array(numbers)), 0))
-            of_joint = layers([judge.joint_judges[joint]], features[joint])
+            features.append(np.maximum(layers(discriminator.joint_features, np.array(numbers)), 0))
+            of_joint = layers([discriminator.joint_heads[joint]], features[joint])
             assert scores[hand, joint] == pytest.approx(of_joint.item(), abs=1e-5)
-        of_shape = layers(judge.shape_judge, betas[hand].numpy())
-        of_pose = layers(judge.pose_judge, np.concatenate(features))
+        of_shape = layers(discriminator.shape_head, betas[hand].numpy())
+        of_pose = layers(discriminator.pose_head, np.concatenate(features))
         assert scores[hand, 15] == pytest.approx(of_shape.item(), abs=1e-5)
         assert scores[hand, 16] == pytest.approx(of_pose.item(), abs=1e-5)
 
 
 def test_scores_do_not_depend_on_autocast():
-    judge, hands = HandDiscriminator(), random_hands(2)
+    discriminator, hands = HandDiscriminator(), random_hands(2)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        scores = judge(*hands)
-    assert torch.equal(scores, judge(*hands))
+        scores = discriminator(*hands)
+    assert torch.equal(scores, discriminator(*hands))
 
 
 def test_other_shapes_are_refused():
@@ -103,6 +103,7 @@ def test_the_discriminators_losses_by_hand():
     prior = build_prior(discriminator_loss_weight=0.5, real_per_image=3)
     rotations, betas = random_hands(4)
     rotations.requires_grad_()
+    betas.requires_grad_()
     losses = prior(rotations, betas)
     prior.draws.zero_()
     real = prior.discriminator(*prior.draw(12))
@@ -114,6 +115,7 @@ def test_the_discriminators_losses_by_hand():
     assert losses["loss_real"].item() == pytest.approx(0.5 * sums[1] / 4, rel=1e-5)
     sum(losses.values()).backward()
     assert rotations.grad is None
+    assert betas.grad is None
     assert all(p.grad is not None for p in prior.parameters())
 
 

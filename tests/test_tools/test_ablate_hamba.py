@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -24,11 +25,11 @@ WORSE = {"full": 0.0, "no-gcn": 2.0, "no-mamba": 1.0}
 class Pretender:
     """Logs a training's scalars as MMEngine would, unless the training is to fail.
 
-    An error is 10 plus the seed plus what the variant is worse by.
+    An error is 10 plus the seed plus what the variant is worse by, or infinite if it diverges.
     """
 
-    def __init__(self, fails=()):
-        self.fails, self.done, self.commands = fails, [], []
+    def __init__(self, fails=(), diverges=()):
+        self.fails, self.diverges, self.done, self.commands = fails, diverges, [], []
 
     def __call__(self, command, log):
         variant = log.parent.parent.name
@@ -39,6 +40,8 @@ class Pretender:
         if (variant, seed) in self.fails:
             return 1
         value = 10.0 + seed + WORSE.get(variant, 0.0)
+        if (variant, seed) in self.diverges:
+            value = math.inf
         scalars = log.parent / "20260101_000000" / "vis_data" / "scalars.json"
         scalars.parent.mkdir(parents=True)
         lines = [dict(loss=3.0, time=0.5, iter=20, step=20)]
@@ -168,6 +171,27 @@ def test_a_failed_training_is_named_and_the_others_are_kept(ablate, tmp_path, ca
     assert "failed" not in (tmp_path / "work/ablation.md").read_text()
 
 
+def test_a_metric_that_is_not_finite_counts_as_a_failure(ablate, tmp_path, capsys):
+    script = Pretender(diverges=[("no-gcn", 1)])
+    assert ablate(script, "--variants", "no-gcn", "--seeds", 0, 1) == 1
+    assert "a metric is not finite: PA-MPJPE inf" in capsys.readouterr().out
+    content = json.loads((tmp_path / "work/ablation.json").read_text())
+    assert content["failed"] == ["no-gcn, seed 1"]
+    assert content["variants"][1]["minus_full"]["PA-MPJPE"]["by_seed"] == {"0": 2.0}
+
+
+def test_two_calls_do_not_train_in_one_folder(ablate, capsys):
+    script, flags = Pretender(), ("--variants", "--seeds", 0)
+
+    def meanwhile(command, log):
+        assert ablate(script, *flags) == 2
+        return script(command, log)
+
+    assert ablate(meanwhile, *flags) == 0
+    assert "another call still trains in" in capsys.readouterr().err
+    assert script.done == [("full", 0)]
+
+
 def test_an_interrupted_call_has_reported_what_was_done(ablate, tmp_path, capsys):
     script = Pretender()
 
@@ -290,7 +314,7 @@ def test_two_variants_and_two_seeds_through_mmpose(tmp_path, monkeypatch):
     assert len(trained) == 4
     assert {path.name for path in (tmp_path / "work").iterdir()} == {
         *("full", "no-graph-guided-bi-scan"),
-        *("ablation.md", "ablation.csv", "ablation.json", "ablation.png"),
+        *(".lock", "ablation.md", "ablation.csv", "ablation.json", "ablation.png"),
     }
     assert not list((tmp_path / "work").rglob("*.pth"))
     content = json.loads((tmp_path / "work/ablation.json").read_text())

@@ -76,7 +76,7 @@ def test_the_ready_made_pair_is_trained_in_turns_and_reported(compare, pictures,
     assert script.done == [(OURS, 1), (THEIRS, 1), (OURS, 2), (THEIRS, 2)]
     assert (tmp_path / "data/annotations/instances_val.json").is_file()
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        *("curves.csv", "curves.json", "summary.md"),
+        *(".lock", "curves.csv", "curves.json", "summary.md"),
         *(OURS, THEIRS),
     }
     path, compared, *settings = pictures[-1]

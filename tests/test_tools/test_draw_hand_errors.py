@@ -77,6 +77,9 @@ def test_a_checkpoint_and_a_dump_of_it_give_the_same_pictures(tool, data, tmp_pa
         same = np.abs(cv2.imread(str(folder / name)).astype(int) - cv2.imread(str(again / name)))
         assert same.max() == 0, name
 
+    assert tool["main"]([*arguments, "--mano", str(tmp_path / "none.pkl")]) == 1
+    assert str(tmp_path / "none.pkl") in capsys.readouterr().err
+
     # The worst hand instead of the first.
     args = tool["parse_args"]([*arguments, "--worst"])
     collected = tool["CollectedErrors"]()

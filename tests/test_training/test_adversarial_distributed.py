@@ -11,11 +11,12 @@ from mamba_mm.registry import MODEL_WRAPPERS
 pytest.importorskip("mmpose")
 
 STEPS = 3
+ADVERSARIAL = "mamba_mm.AdversarialDistributedDataParallel"
 # What is trained how.
 CASES = {
     "prior": dict(),
     "prior, accumulated": dict(accumulative_counts=2),
-    "no prior": dict(prior=None),
+    "no prior": dict(prior=None, wrapper=ADVERSARIAL),
     "first stage": dict(prior=None, stage="regressor"),
 }
 
@@ -25,21 +26,27 @@ def batch_of(rank, step):
     return batch(size=2, seed=10 * step + rank, labels_in_space=rank == step % 2)
 
 
-def build(prior=PRIOR, stage="all", wrapped=True, **optimiser):
+def build(prior=PRIOR, stage="all", wrapped=True, wrapper=None, **optimiser):
     """A model, wrapped for several processes or not, and its optimisers."""
     model = build_estimator(prior, stage=stage)
     if wrapped:
-        name = "AdversarialDistributedDataParallel"
-        wrapper = f"mamba_mm.{name}" if prior else "MMDistributedDataParallel"
-        settings = dict(device_ids=None, broadcast_buffers=False)
-        model = MODEL_WRAPPERS.build(dict(type=wrapper, module=model, **settings))
+        if wrapper is None and prior is None:  # as MMEngine does
+            settings = dict(type="MMDistributedDataParallel", broadcast_buffers=False)
+        else:
+            settings = dict(type=ADVERSARIAL)
+        model = MODEL_WRAPPERS.build(dict(module=model, device_ids=None, **settings))
     if prior is None:
         return model, OptimWrapper(torch.optim.AdamW(model.parameters(), lr=1e-3))
     return model, optimisers(model, **optimiser)
 
 
 def train(rank, steps, wrapped=True, **settings):
-    """Train; return the gradients of every step of an optimiser, and the weights in the end."""
+    """Train.
+
+    Returns:
+        The gradients of every step of an optimiser, those that the first iteration left, the
+        weights in the end, and of every wrapper whether it broadcasts buffers.
+    """
     model, wrapper = build(wrapped=wrapped, **settings)
     if "accumulative_counts" in settings:
         wrapper.initialize_count_status(model, 0, steps)
@@ -54,10 +61,14 @@ def train(rank, steps, wrapped=True, **settings):
     wrappers = wrapper.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper]
     for each in wrappers:
         each.optimizer.register_step_pre_hook(look)
+    left = {}
     for step in range(steps):
         model.train_step(batch_of(rank, step), wrapper)
+        if step == 0:
+            left = {names[p]: p.grad.clone() for p in names if p.grad is not None}
     weights = {name: p.detach() for name, p in estimator.named_parameters()}
-    return dict(gradients=seen, weights=weights)
+    broadcasts = [m.broadcast_buffers for m in model.modules() if hasattr(m, "broadcast_buffers")]
+    return dict(gradients=seen, left_by_the_first=left, weights=weights, broadcasts=broadcasts)
 
 
 def run_cases(rank, folder):
@@ -107,6 +118,23 @@ def test_processes_stay_equal(case, both):
     assert not torch.equal(
         first[case]["weights"]["head.jr.norm.weight"], start["head.jr.norm.weight"]
     )
+
+
+def test_gradients_are_not_averaged_before_they_are_complete(both):
+    first, second = (together["prior, accumulated"] for together, _ in both)
+    ours, theirs = first["left_by_the_first"], second["left_by_the_first"]
+    assert ours.keys() == first["weights"].keys()
+    alike = {name for name in ours if torch.equal(ours[name], theirs[name])}
+    assert not [name for name in alike if name.startswith("prior.")]
+    assert len(alike) < 0.1 * len(ours)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_process_keeps_its_own_statistics(case, both):
+    """MMEngine's ``SyncBuffersHook`` averages them; PyTorch would take those of the first."""
+    (together, _), _ = both
+    wrappers = 2 if CASES[case].get("prior", PRIOR) else 1
+    assert together[case]["broadcasts"] == [False] * wrappers
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if "accumulated" not in case])

@@ -60,6 +60,9 @@ def test_the_mean_pose_is_measured_by_the_same_metric(data, monkeypatch, capsys)
     assert 0 < float(figures["  object/rotation"]) < 120
     assert float(figures["  object/translation"]) < 300
     assert "object/ADD/mug" in printed
+    # Beside hands the objects are the same, and nothing augments their boxes.
+    assert tool["main"]([str(SCENES)]) == 0
+    assert capsys.readouterr().out == printed
     # Of symmetric poses the nearest counts: half a turn and none have the mean none.
     half = np.diag([-1.0, -1, 1])
     motions = np.stack([np.eye(4), np.eye(4)])

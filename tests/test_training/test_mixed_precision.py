@@ -1,10 +1,7 @@
 """AMP: the toolboxes' models under MMEngine's ``AmpOptimWrapper``, in both 16-bit formats.
 
-MMEngine allows that wrapper on GPUs alone. Its code is run on the CPU here: the check for a GPU
-says yes, and PyTorch's scaler and autocast are told the device.
+MMEngine allows that wrapper on GPUs alone. Its code is run on the CPU here, by ``amp_on_cpu``.
 """
-
-import functools
 
 import pytest
 import torch
@@ -21,15 +18,6 @@ BARS = {torch.bfloat16: (2e-2, 0.1, 0.6), torch.float16: (2e-3, 1e-2, 0.1)}
 
 systems = pytest.mark.parametrize("system", SYSTEMS.values(), ids=SYSTEMS)
 dtypes = pytest.mark.parametrize("dtype", BARS, ids=str)
-
-
-@pytest.fixture
-def amp_on_cpu(monkeypatch):
-    wrapper = "mmengine.optim.optimizer.amp_optimizer_wrapper"
-    monkeypatch.setattr(f"{wrapper}.is_cuda_available", lambda: True)
-    scaler = functools.partial(torch.amp.GradScaler, device="cpu")
-    monkeypatch.setattr(f"{wrapper}.GradScaler", scaler)
-    monkeypatch.setattr("mmengine.runner.amp.autocast", functools.partial(torch.autocast, "cpu"))
 
 
 def amp_wrapper(model, dtype, scale=2.0**8, lr=1e-3):

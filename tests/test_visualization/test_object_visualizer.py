@@ -96,6 +96,8 @@ def test_the_other_pose_can_be_drawn(models):
     rows = panels(visualizer_of(models, "fit", pose="fit"), object_sample())
     places = [middle_of(row[1][25:].max(axis=2) > 60) for row in rows]
     np.testing.assert_allclose(places[0], places[1], atol=1)
+    with pytest.raises(ValueError, match="unknown pose 'icp'; known: pnp, fit"):
+        visualizer_of(models, "icp", pose="icp")
 
 
 def test_without_models_or_poses_keypoints_remain(models, tmp_path):
@@ -106,6 +108,19 @@ def test_without_models_or_poses_keypoints_remain(models, tmp_path):
     sample.pred_instances.keypoints = np.full((1, 8, 2), np.nan)
     rows = panels(visualizer_of(models, "diverged"), sample)
     assert (rows[1][1][40:] == 245).all()
+
+
+def test_where_the_camera_was_assumed_the_prediction_is_drawn_through_it(models):
+    sample = object_sample()
+    sample.gt_instances.has_cam = np.zeros(1, np.float32)
+    sample.gt_instances.cam_K = np.eye(3)[None]
+    sample.pred_instances.focal_length = np.array([150.0])
+    sample.pred_instances.principal_point = CAM_K[None, :2, 2]
+    rows = panels(visualizer_of(models, "assumed"), sample)
+    assert (rows[0][1][40:] == 245).all()  # a label without a camera has no place in the picture
+    inside = rows[1][1][25:].max(axis=2) > 60
+    expected = 150 * FOUND[:2] / FOUND[2] + CAM_K[:2, 2]
+    assert np.abs(middle_of(inside)[0] - expected[0]) < 2
 
 
 def test_a_sample_of_a_hand_is_drawn_as_a_hand(models, sample, tmp_path):

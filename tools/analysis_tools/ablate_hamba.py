@@ -17,6 +17,7 @@ Examples:
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import signal
 import sys
@@ -49,6 +50,7 @@ from mamba_mm.measuring.repeated_training import (
     OtherRecipeError,
     Training,
     end_of,
+    one_call_at_a_time,
     refuse_a_changed_config,
     refuse_another_recipe,
     refuse_repeated,
@@ -259,12 +261,17 @@ class Report:
     def add(self, training: Training, *, done: bool) -> str:
         """Take a training in; return what is to be said of it."""
         name = training.folder.parent.name
+        title = f"{name}, seed {training.seed}"
         if not done:
-            self.failed.append(f"{name}, seed {training.seed}")
+            self.failed.append(title)
             return f"failed. The end of {training.log}:\n{end_of(training.log)}\n"
-        self.runs[name][training.seed] = last_metrics(training.folder)
-        metric = self.args.metric
-        return f"{metric} {self.runs[name][training.seed][metric]:.3f}"
+        metrics = last_metrics(training.folder)
+        value = f"{self.args.metric} {metrics[self.args.metric]:.3f}"
+        if not all(map(math.isfinite, metrics.values())):
+            self.failed.append(title)
+            return f"failed, a metric is not finite: {value}"
+        self.runs[name][training.seed] = metrics
+        return value
 
     def write(self, *, picture: bool) -> str | None:
         """Write the files unless the full model has no run yet; return the tables."""
@@ -372,7 +379,7 @@ def ablate(args: argparse.Namespace, launch: Launch | None = None) -> bool:
         stop=processes.stop,
     )
     start = time.monotonic()
-    with closing(ended):
+    with one_call_at_a_time(args.work_dir), closing(ended):
         for number, (training, done) in enumerate(ended, start=1):
             title = f"{training.folder.parent.name}, seed {training.seed}"
             line = report.add(training, done=done)

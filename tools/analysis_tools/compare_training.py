@@ -42,6 +42,7 @@ from mamba_mm.measuring.repeated_training import (
     Training,
     end_of,
     in_turns,
+    one_call_at_a_time,
     refuse_a_changed_config,
     refuse_another_recipe,
     refuse_repeated,
@@ -331,7 +332,8 @@ def compare(args: argparse.Namespace, launch: Launch | None = None) -> bool:
     trainings = in_turns(recipes, args.seeds, args.out, options)
     for training in trainings:
         refuse_another_recipe(training)
-    comparison.train_all(trainings, launch)
+    with one_call_at_a_time(args.out):
+        comparison.train_all(trainings, launch)
     if comparison.finished:
         comparison.write()  # once more: it names what failed since
         say("\n" + (args.out / "summary.md").read_text(encoding="utf-8"))

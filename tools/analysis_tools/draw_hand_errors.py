@@ -205,8 +205,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         for path in draw(args):
             print(path, flush=True)
-    except (KeyError, ValueError) as error:
+    except KeyError as error:
         print(f"error: {error.args[0]}", file=sys.stderr)
+        return 1
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
 

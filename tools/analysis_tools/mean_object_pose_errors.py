@@ -18,6 +18,9 @@ from mmengine.dataset import BaseDataset
 from mmengine.registry import init_default_scope
 from mmpose.registry import DATASETS, METRICS
 
+from mamba_mm.evaluation.functional.nearest_rotation import nearest_rotation
+
+DATASET = "mamba_mm.BOPObjectDataset"
 METRIC = "mamba_mm.ObjectPoseMetric"
 # Rounds in which the mean and the symmetric poses nearest to it settle.
 _ROUNDS = 20
@@ -33,9 +36,13 @@ def parse_args(arguments=None):
 
 
 def records_of(config: dict) -> list[dict]:
-    """Read the labels of a data set."""
-    dataset: BaseDataset = DATASETS.build({**config, "pipeline": []})
-    return [dataset.get_data_info(index) for index in range(len(dataset))]
+    """Read the labels of a data set of objects, or of those in a set of several."""
+    records = []
+    for own in config.get("datasets", [config]):
+        if own["type"] == DATASET:
+            dataset: BaseDataset = DATASETS.build({**own, "pipeline": []})
+            records += [dataset.get_data_info(index) for index in range(len(dataset))]
+    return records
 
 
 def by_class(records: list[dict]) -> dict[int, list[dict]]:
@@ -60,13 +67,6 @@ def mean_rotation(records: list[dict]) -> np.ndarray:
         nearest = np.einsum("nsij,ij->ns", poses, mean).argmax(axis=1)
         mean = nearest_rotation(poses[np.arange(len(poses)), nearest].mean(axis=0))
     return mean
-
-
-def nearest_rotation(matrix: np.ndarray) -> np.ndarray:
-    """Return the rotation nearest to a matrix (3, 3)."""
-    left, _, right = np.linalg.svd(matrix)
-    signs = np.array([1.0, 1.0, np.linalg.det(left @ right)])
-    return (left * signs) @ right
 
 
 def size_at_one_metre(record: dict) -> float:

@@ -7,14 +7,17 @@ Example:
     python tools/dataset_converters/index_hamer_archives.py hamer_training_data/dataset_tars/*-train
 """
 
+from __future__ import annotations
+
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 
 from mamba_mm.datasets.hand_mesh.tar_index import index_archives
 
 
-def parse_args(arguments=None):
+def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -27,7 +30,7 @@ def parse_args(arguments=None):
     return parser.parse_args(arguments)
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> int:
     """Index the sets; return the exit status."""
     args = parse_args(arguments)
     for folder in args.folders:

@@ -103,6 +103,11 @@ def _read(path: Path) -> dict:
         raise ValueError(
             f"{path} is not in COCO's format: expected an object with 'images' and 'annotations'"
         )
+    for number, image in enumerate(content["images"]):
+        if not {"id", "file_name"} <= image.keys():
+            raise ValueError(
+                f"{path}: image {number} has {sorted(image)}, expected 'id' and 'file_name'"
+            )
     return content
 
 
@@ -129,7 +134,9 @@ def _camera(path: str | Path, record: dict) -> np.ndarray | None:
     if "cam_param" not in record:
         return None
     camera = record["cam_param"]
-    if not {"focal", "princpt"} <= camera.keys():
-        raise ValueError(f"{path}: cam_param has {sorted(camera)}, expected focal and princpt")
+    if any(np.shape(camera.get(name)) != (2,) for name in ("focal", "princpt")):
+        raise ValueError(
+            f"{path}: cam_param is {camera}, expected focal [fx, fy] and princpt [cx, cy] in pixels"
+        )
     (fx, fy), (cx, cy) = camera["focal"], camera["princpt"]
     return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], np.float32)

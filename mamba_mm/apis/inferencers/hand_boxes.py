@@ -137,6 +137,13 @@ class GivenBoxes(HandBoxes):
 
 def _is_one_picture(bboxes: Sequence | np.ndarray) -> bool:
     """Tell whether these are the boxes of one picture, and not a list of such."""
+    if len(bboxes) == 4 and np.ndim(bboxes[0]) == 0:
+        raise ValueError(
+            f"bboxes are an array (N, 4), or a list of such; one box is [[left, top, right, "
+            f"bottom]], got {np.asarray(bboxes).tolist()}"
+        )
+    if isinstance(bboxes, np.ndarray) and bboxes.shape == (0, 4):
+        return True
     return len(bboxes) > 0 and np.ndim(bboxes[0]) == 1 and np.size(bboxes[0]) > 0
 
 

@@ -111,8 +111,9 @@ class HandMeshInferencer(BaseMMPoseInferencer):
         self._bbox_padding = bbox_padding
         self._panel_height = panel_height
         self._names = OutputNames()
+        file = model if isinstance(model, str | Path) else getattr(config, "filename", None)
         self._about = dict(
-            model=str(model) if isinstance(model, str | Path) else config.get("filename"),
+            model=None if file is None else str(file),
             weights=None if weights is None else str(weights),
         )
         with DefaultScope.overwrite_default_scope("mmpose"):
@@ -424,7 +425,12 @@ def _config_of(model: str | Path | Config) -> Config:
 
 
 def _set_mano(config: Config, mano_path: str | Path) -> None:
-    head = config.model.head
+    head = config.model.get("head")
+    if head is None:
+        raise ValueError(
+            f"mano_path is for the head of a hand-mesh network; the config is of a "
+            f"{config.model.type}, which has none"
+        )
     output_model = head.get("output_model") or {}
     mano = dict(output_model.get("mano") or {}, mano_path=str(mano_path))
     head.output_model = dict(output_model, mano=mano)

@@ -18,6 +18,7 @@ VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpe
 
 # Of cameras, and of files that do not say it.
 _USUAL_FPS = 30.0
+_HIGHEST_FPS = 1000.0
 
 Input = str | Path | np.ndarray
 
@@ -44,6 +45,8 @@ class Source(ABC):
 
     Attributes:
         name: What to call it: the path of a file.
+        identity: The same for the same file, and another one for every other input: arrays and
+            cameras are new ones in every call, whatever they are called.
         is_sequence: Whether its pictures belong together, as the frames of a video do.
         is_live: Whether it has no end of its own.
         fps: Pictures a second of a sequence.
@@ -53,8 +56,9 @@ class Source(ABC):
     is_live: ClassVar[bool] = False
     fps: float = _USUAL_FPS
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, identity: object | None = None) -> None:
         self.name = name
+        self.identity = name if identity is None else identity
 
     @property
     def stem(self) -> str:
@@ -83,7 +87,7 @@ class ArraySource(Source):
                 f"input {number}: an image is an array (H, W, 3) of uint8, blue green red, got "
                 f"{image.shape} of {image.dtype}"
             )
-        super().__init__(f"image_{number:06d}")
+        super().__init__(f"image_{number:06d}", identity=object())
         self._image = image
 
     def images(self) -> Iterator[np.ndarray]:
@@ -119,7 +123,7 @@ class VideoFile(Source):
         super().__init__(name)
         capture = cv2.VideoCapture(name)
         readable = capture.isOpened() and capture.read()[0]
-        self.fps = capture.get(cv2.CAP_PROP_FPS) or _USUAL_FPS
+        self.fps = _fps(capture)
         capture.release()
         if not readable:
             raise ValueError(
@@ -143,7 +147,7 @@ class Webcam(Source):
     is_live = True
 
     def __init__(self, number: int) -> None:
-        super().__init__(f"webcam_{number}")
+        super().__init__(f"webcam_{number}", identity=object())
         self.number = number
 
     def images(self) -> Iterator[np.ndarray]:
@@ -158,7 +162,7 @@ class Webcam(Source):
                 f"camera {self.number} is not available: not connected, in use by another "
                 "program, or not permitted; 'webcam:1' is the second camera"
             )
-        self.fps = capture.get(cv2.CAP_PROP_FPS) or _USUAL_FPS
+        self.fps = _fps(capture)
         yield from _captured(capture)
 
 
@@ -241,6 +245,12 @@ def _camera_number(name: str) -> int:
     if colon and not number.isdigit():
         raise ValueError(f"{name}: a camera is 'webcam' or 'webcam:N', N its number from 0")
     return int(number or 0)
+
+
+def _fps(capture: cv2.VideoCapture) -> float:
+    # Drivers and damaged headers say zero, nothing at all, or the ticks of a clock.
+    fps = capture.get(cv2.CAP_PROP_FPS)
+    return fps if 0 < fps <= _HIGHEST_FPS else _USUAL_FPS
 
 
 def _captured(capture: cv2.VideoCapture) -> Iterator[np.ndarray]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from mamba_mm.datasets.hand_mesh.whole_file import whole_file
 from mamba_mm.rendering.obj_file import write_obj
 from mamba_mm.visualization.hand_obj import write_hand_objs
 from mamba_mm.visualization.hand_scene import SceneHand
@@ -22,7 +23,7 @@ class OutputNames:
     """Names for the files of inputs: their own, with a number where it is taken."""
 
     def __init__(self) -> None:
-        self._owners: dict[tuple[Path, str], str] = {}
+        self._owners: dict[tuple[Path, str], object] = {}
 
     def name_for(self, folder: Path, source: Source) -> str:
         """Return the name that a source has in a folder, always the same one.
@@ -31,7 +32,7 @@ class OutputNames:
             folder: Where its files go.
             source: The input.
         """
-        owner = source.name
+        owner = source.identity
         name, number = source.stem, 0
         while self._owners.setdefault((folder, name), owner) != owner:
             number += 1
@@ -57,12 +58,8 @@ def write_picture(path: Path, picture: np.ndarray) -> Path:
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file that appears whole or not at all; its folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.part")
-    try:
-        unfinished.write_bytes(content)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with whole_file(path) as file:
+        file.write(content)
 
 
 class VideoFileWriter:
@@ -90,7 +87,9 @@ class VideoFileWriter:
         if self._writer is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             codec = cv2.VideoWriter_fourcc(*"mp4v")
-            self._writer = cv2.VideoWriter(str(self._unfinished), codec, self.fps, (width, height))
+            # MPEG-4 knows numerators up to 65535 only: 240.037 a second are too many digits.
+            fps = round(self.fps, 2 if self.fps < 600 else 0)
+            self._writer = cv2.VideoWriter(str(self._unfinished), codec, fps, (width, height))
             if not self._writer.isOpened():
                 raise OSError(
                     f"{self.path} cannot be written: OpenCV has no encoder for MP4 here, or the "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,17 +13,20 @@ from mamba_mm.visualization.hand_scene import predicted_scene
 
 from .inputs import Frame, Source
 from .result_files import OutputNames, VideoFileWriter, write_picture, write_scene_objs
-from .results_json import picture_record, write_results
+from .results_json import ResultsFile, picture_record, write_results
 
 
 @dataclass
 class _Sequence:
-    """What has been collected of a video."""
+    """The unfinished files of a video; those that are not wanted are ``None``."""
 
     source: Source
-    video: VideoFileWriter
-    json: Path
-    records: list[dict] = field(default_factory=list)
+    video: VideoFileWriter | None
+    json: ResultsFile | None
+
+    @property
+    def files(self) -> list[VideoFileWriter | ResultsFile]:
+        return [file for file in (self.video, self.json) if file is not None]
 
 
 class ResultWriter:
@@ -101,12 +104,8 @@ class ResultWriter:
     def finish(self) -> None:
         """Complete the files of the video that is being written, if there is one."""
         sequence, self._sequence = self._sequence, None
-        if sequence is None:
-            return
-        sequence.video.finish()
-        if self._json:
-            about = dict(**self._about, fps=sequence.source.fps)
-            write_results(sequence.json, sequence.records, about)
+        for file in () if sequence is None else sequence.files:
+            file.finish()
 
     def break_off(self) -> None:
         """Leave nothing of a video that is not over, but for meshes of its frames.
@@ -116,25 +115,30 @@ class ResultWriter:
         if self._sequence is not None and self._sequence.source.is_live:
             self.finish()
         elif self._sequence is not None:
-            self._sequence.video.discard()
+            for file in self._sequence.files:
+                file.discard()
             self._sequence = None
 
     def _add_to_sequence(
         self, name: str, frame: Frame, sample: PoseDataSample, picture: np.ndarray | None
     ) -> list[Path]:
         if self._sequence is None:
-            path = self.folder / "visualizations" / f"{name}.mp4"
-            video = VideoFileWriter(path, frame.source.fps)
-            self._sequence = _Sequence(frame.source, video, self._json_path(name))
-        files = []
-        if self.pictures:
+            self._sequence = self._begin_sequence(name, frame.source)
+        if self._sequence.video is not None:
             self._sequence.video.add(picture)
-            files.append(self._sequence.video.path)
-        if self._json:
-            self._sequence.records.append(picture_record(sample, self._with_vertices))
-            files.append(self._sequence.json)
+        if self._sequence.json is not None:
+            self._sequence.json.add(picture_record(sample, self._with_vertices))
+        files = [file.path for file in self._sequence.files]
         folder = self.folder / "meshes" / name / f"frame_{frame.index:06d}"
         return files + self._write_objs(folder, sample)
+
+    def _begin_sequence(self, name: str, source: Source) -> _Sequence:
+        video = json = None
+        if self.pictures:
+            video = VideoFileWriter(self.folder / "visualizations" / f"{name}.mp4", source.fps)
+        if self._json:
+            json = ResultsFile(self._json_path(name), dict(**self._about, fps=source.fps))
+        return _Sequence(source, video, json)
 
     def _write_objs(self, folder: Path, sample: PoseDataSample) -> list[Path]:
         if not self._objs:

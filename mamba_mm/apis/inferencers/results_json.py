@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,6 @@ from mmengine.structures import InstanceData
 from mmpose.structures import PoseDataSample
 
 from .hand_boxes import is_right_side
-from .result_files import write_whole
 
 FORMAT = "mamba_mm hand meshes"
 VERSION = 1
@@ -73,7 +73,7 @@ def sample_of_record(record: dict) -> PoseDataSample:
     """Undo :func:`picture_record`, to draw a picture from a file, for instance.
 
     Raises:
-        ValueError: Something is missing, or of the wrong shape.
+        ValueError: Something is missing, or is no array of numbers.
     """
     try:
         hands = [_hand_of_record(hand) for hand in record["hands"]]
@@ -108,20 +108,63 @@ def no_hands() -> InstanceData:
     )
 
 
+class ResultsFile:
+    """A file of pictures' records, which appears under its name when it is complete.
+
+    Records go to the disk one by one: those of a long video would fill the memory.
+
+    Args:
+        path: The file; its folder is made.
+        about: Anything else to say: the model, whether test-time augmentation was used.
+    """
+
+    def __init__(self, path: Path, about: dict) -> None:
+        self.path = path
+        self._unfinished = path.with_name(f"{path.name}.part")
+        head = dict(format=FORMAT, version=VERSION, **about, units=UNITS)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self._unfinished.open("w", encoding="utf-8")
+        self._file.write(json.dumps(head, allow_nan=False, indent=1).removesuffix("\n}"))
+        self._file.write(',\n "pictures": [')
+        self._separator = "\n"
+
+    def add(self, picture: dict) -> None:
+        """Append the record of a picture, from :func:`picture_record`."""
+        self._file.write(self._separator + json.dumps(picture, allow_nan=False))
+        self._separator = ",\n"
+
+    def finish(self) -> Path:
+        """Complete the file, and return it."""
+        self._file.write("\n ]\n}\n")
+        self._file.close()
+        os.replace(self._unfinished, self.path)
+        return self.path
+
+    def discard(self) -> None:
+        """Leave no file behind."""
+        self._file.close()
+        self._unfinished.unlink(missing_ok=True)
+
+
 def write_results(path: Path, pictures: list[dict], about: dict) -> Path:
     """Write the records of an input's pictures, whole or not at all.
 
     Args:
         path: The file.
-        pictures: From :func:`picture_record`; several of a video.
-        about: Anything else to say: the model, whether test-time augmentation was used.
+        pictures: From :func:`picture_record`.
+        about: As in :class:`ResultsFile`.
 
     Returns:
         The file.
     """
-    content = dict(format=FORMAT, version=VERSION, **about, units=UNITS, pictures=pictures)
-    write_whole(path, json.dumps(content, allow_nan=False, indent=1).encode())
-    return path
+    file = ResultsFile(path, about)
+    try:
+        for picture in pictures:
+            file.add(picture)
+        return file.finish()
+    except BaseException:
+        file.discard()
+        raise
 
 
 def read_results(path: str | Path) -> tuple[list[PoseDataSample], dict]:

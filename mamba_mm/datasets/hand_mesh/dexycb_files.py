@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import tempfile
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from mmengine.logging import print_log
 
 from .label_fields import field, numbers
 from .metainfo import NUM_JOINTS
+from .whole_file import whole_file
 
 INDEX_NAME = "mamba_mm_dexycb_hands.json"
 _HOW_TO_GET_IT = "data_root must be the unpacked release of DexYCB, https://dex-ycb.github.io"
@@ -172,13 +171,8 @@ class HandIndex:
         """Write the file, if there is one and it has become another."""
         if self._path is None or not self._changed:
             return
-        handle, partial = tempfile.mkstemp(dir=self._root, prefix=INDEX_NAME, suffix=".partial")
-        try:
-            with os.fdopen(handle, "w") as file:
-                json.dump(self._known, file)
-            os.replace(partial, self._path)
-        finally:
-            Path(partial).unlink(missing_ok=True)
+        with whole_file(self._path) as file:
+            file.write(json.dumps(self._known).encode())
 
     def _read(self) -> dict:
         if self._path is None or not self._path.is_file():

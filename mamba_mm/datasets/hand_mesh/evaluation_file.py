@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 
-from .hamer_labels import HandLabelError, HandLabels, check_boxes, parse_labels
+from .hamer_labels import (
+    HandLabelError,
+    HandLabels,
+    check_boxes,
+    labels_to_record,
+    parse_labels,
+)
 
 EVALUATION_BOX_UNIT = 1.0
 """Pixels per unit of ``scale``."""
@@ -24,6 +31,35 @@ _DEFAULTS: dict[str, np.ndarray] = dict(
     has_betas=np.zeros(()),
 )
 _NAMES = dict(hand_keypoints_2d="keypoints_2d", hand_keypoints_3d="keypoints_3d")
+
+
+def evaluation_records(path: str | Path, folder: str | Path) -> list[dict]:
+    """Make the records of an evaluation file. Nothing is filtered.
+
+    Args:
+        path: The ``.npz`` file.
+        folder: What its image names start from.
+
+    Returns:
+        What :func:`hand_record` returns, for every hand; hands of one image have its ``img_id``.
+
+    Raises:
+        FileNotFoundError: There is no file.
+        ValueError: As in :func:`read_evaluation_file`.
+    """
+    names, labels = read_evaluation_file(path)
+    image_ids = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    return [
+        labels_to_record(
+            f"{path}, hand {number}",
+            hand,
+            None,
+            img_path=str(Path(folder) / name),
+            img_id=image_ids[name],
+            id=number,
+        )
+        for number, (name, hand) in enumerate(zip(names, labels, strict=True))
+    ]
 
 
 def read_evaluation_file(path: str | Path) -> tuple[list[str], list[HandLabels]]:
@@ -69,7 +105,7 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
             if missing := [key for key in _NEEDED if key not in stored]:
                 raise ValueError(f"lacks {', '.join(missing)}; it has {', '.join(stored.files)}")
             arrays = {key: _read_array(stored, key) for key in (*_NEEDED, *_DEFAULTS)}
-    except (zipfile.BadZipFile, EOFError, ValueError, AttributeError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, AttributeError) as error:
         raise ValueError(f"{path} is no evaluation file of HaMeR: {error}") from error
     count = len(arrays["imgname"])
     arrays = {

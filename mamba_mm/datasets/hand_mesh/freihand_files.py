@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import tempfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from mmengine.logging import print_log
+
+from .whole_file import whole_file
 
 ENTRY_SHAPES: dict[str, tuple[int, ...]] = dict(K=(3, 3), xyz=(21, 3), verts=(778, 3), mano=(61,))
 """What one entry of ``SPLIT_NAME.json`` becomes; the file's ``mano`` entries are 1 x 61."""
@@ -108,12 +108,6 @@ def _read_cache(
 
 
 def _write_cache(cache_file: Path, root: Path, split: str, arrays: dict[str, np.ndarray]) -> None:
-    """Write beside and rename, so that a second process sees the old file or the whole new one."""
     stamps = {name: _stamp_of(root / f"{split}_{name}.json") for name in arrays}
-    handle, partial = tempfile.mkstemp(dir=root, prefix=cache_file.name, suffix=".partial")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, **{_STAMP: np.array(json.dumps(stamps))}, **arrays)
-        os.replace(partial, cache_file)
-    finally:
-        Path(partial).unlink(missing_ok=True)
+    with whole_file(cache_file) as file:
+        np.savez(file, **{_STAMP: np.array(json.dumps(stamps))}, **arrays)

@@ -97,7 +97,7 @@ class HaMeRTarDataset(BaseCocoStyleDataset):
         print_log(f"{self.root}: {keep.sum()} of {len(hands)} hands pass the filters", "current")
         fields = ["tar", "image", "image_size", "labels", "labels_size", "number"]
         self._hands = self._chosen(repack_fields(hands[keep][fields]))
-        return _Numbers(len(self._hands))
+        return _Numbers(range(len(self._hands)))
 
     def get_data_info(self, idx: int) -> dict:
         """Return the record of a hand, with what MMPose adds.
@@ -180,13 +180,14 @@ class HaMeRTarDataset(BaseCocoStyleDataset):
 
 
 class _Numbers(Sequence):
-    """The numbers from 0 as records, without a record for each in memory."""
+    """Numbers as records, without a record for each in memory."""
 
-    def __init__(self, count: int) -> None:
-        self._count = count
+    def __init__(self, numbers: range) -> None:
+        self._numbers = numbers
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._numbers)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        return dict(img_id=range(self._count)[index])
+    def __getitem__(self, index: int | slice) -> dict[str, Any] | _Numbers:
+        found = self._numbers[index]
+        return _Numbers(found) if isinstance(found, range) else dict(img_id=found)

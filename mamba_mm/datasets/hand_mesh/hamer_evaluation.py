@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import ClassVar
 
-from .evaluation_file import read_evaluation_file
-from .hamer_labels import labels_to_record
+from .evaluation_file import evaluation_records
 from .metainfo import hand_metainfo
-from .record_list import RecordListDataset, light
+from .record_list import RecordListDataset, light, with_square_box
 
 
 class HaMeREvalDataset(RecordListDataset):
     """Hands of an evaluation file of HaMeR (``hamer_evaluation_data/*.npz``).
 
     ``ann_file`` is the file, ``data_prefix["img"]`` the folder that its image names start from.
-    Boxes are as in the file; HaMeR enlarges them 2.0 times, so give ``GetBBoxCenterScale`` that
-    padding. Nothing is filtered. Without 3-D labels, as in the files of FreiHAND and HO3D, whose
+    Boxes are those of the file made square; with ``GetBBoxCenterScale(padding=1.5)`` the crop is
+    that of HaMeR's evaluation (:func:`~mamba_mm.datasets.hand_mesh.record_list.with_square_box`).
+    Nothing is filtered. Without 3-D labels, as in the files of FreiHAND and HO3D, whose
     truth is with the benchmarks, ``has_3d`` is 0.
 
     Args:
@@ -44,19 +43,5 @@ class HaMeREvalDataset(RecordListDataset):
         Returns:
             A record for each hand.
         """
-        names, labels = read_evaluation_file(self.ann_file)
-        folder = Path(self.data_prefix["img"])
-        numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
-        return [
-            light(
-                labels_to_record(
-                    f"{self.ann_file}, hand {number}",
-                    hand,
-                    None,
-                    img_path=str(folder / name),
-                    img_id=numbers[name],
-                    id=number,
-                )
-            )
-            for number, (name, hand) in enumerate(zip(names, labels, strict=True))
-        ]
+        records = evaluation_records(self.ann_file, self.data_prefix["img"])
+        return [light(with_square_box(record)) for record in records]

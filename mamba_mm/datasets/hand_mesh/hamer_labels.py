@@ -242,6 +242,8 @@ def _fitting_loss(extra_info: Any) -> float:
             return np.nan
         extra_info = extra_info[name]
     try:
-        return float(np.asarray(extra_info, np.float64).mean())
+        loss = float(np.asarray(extra_info, np.float64).mean())
     except (TypeError, ValueError) as error:
         raise HandLabelError(f"the reprojection_loss is no number: {error}") from error
+    # A fit that failed is not one that nothing is told of: HaMeR leaves such hands out too.
+    return np.inf if np.isnan(loss) else loss

@@ -9,11 +9,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from .evaluation_file import read_evaluation_file
-from .hamer_labels import labels_to_record
+from .evaluation_file import evaluation_records
 from .metainfo import NUM_JOINTS, hand_metainfo
 from .record import hand_record
-from .record_list import RecordListDataset, light
+from .record_list import RecordListDataset, light, with_square_box
 
 _SUBSETS = dict(newdays="newdays", visor="epick", ego4d="ego4d")
 _JOINTS = dict(all="all", visible="vis", occluded="occ")
@@ -33,7 +32,8 @@ class HIntDataset(RecordListDataset):
     HaMeR's numbers are computed with its own files of the same images. Give their folder as
     ``evaluation_data`` to be comparable: ``TEST_newdays_img_all.npz`` and so on are read then.
 
-    Boxes are tight; HaMeR enlarges them 2.0 times (``GetBBoxCenterScale``).
+    Boxes are the tight ones made square; with ``GetBBoxCenterScale(padding=1.5)`` the crop is that
+    of HaMeR's evaluation (:func:`~mamba_mm.datasets.hand_mesh.record_list.with_square_box`).
 
     Args:
         data_root: Folder ``HInt_annotation`` or ``HInt_annotation_partial`` (without Ego4D's
@@ -112,23 +112,11 @@ class HIntDataset(RecordListDataset):
                 f"HIntDataset: no folder {self.folder}; data_root must be HInt as unpacked, from "
                 "https://github.com/ddshan/hint"
             )
-        records = self._read_pairs() if self.evaluation_data is None else self._read_file()
-        return [light(record) for record in records]
-
-    def _read_file(self) -> list[dict]:
-        """The hands of HaMeR's evaluation file."""
-        names, labels = read_evaluation_file(self.ann_file)
-        return [
-            labels_to_record(
-                f"{self.ann_file}, hand {number}",
-                hand,
-                None,
-                img_path=str(self.folder / name),
-                img_id=number,
-                id=number,
-            )
-            for number, (name, hand) in enumerate(zip(names, labels, strict=True))
-        ]
+        if self.evaluation_data is None:
+            records = self._read_pairs()
+        else:
+            records = evaluation_records(self.ann_file, self.folder)
+        return [light(with_square_box(record)) for record in records]
 
     def _read_pairs(self) -> list[dict]:
         """The hands of HInt's own annotations that have an image."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 import zipfile
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import numpy as np
 from mamba_mm.registry import DATASETS
 
 from .freihand_files import read_freihand
+from .whole_file import whole_file
 
 KEYS: dict[str, int] = dict(hand_pose=48, betas=10)
 """What a file holds for each hand, with how many numbers."""
@@ -131,7 +130,10 @@ def collect_freihand_poses(
     mano = read_freihand(root, "training", ["mano"])["mano"]
     hand_pose = mano[:, : KEYS["hand_pose"]].copy()
     hand_pose[:, _GLOBAL:] += np.asarray(hands_mean, np.float32)
-    _write(destination, hand_pose=hand_pose, betas=mano[:, KEYS["hand_pose"] :][:, : KEYS["betas"]])
+    betas = mano[:, KEYS["hand_pose"] :][:, : KEYS["betas"]]
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(destination) as file:
+        np.savez(file, hand_pose=hand_pose, betas=betas)
     return len(mano)
 
 
@@ -154,15 +156,3 @@ def _read(path: str | Path) -> dict[str, np.ndarray]:
     if len(set(lengths.values())) > 1 or 0 in lengths.values():
         raise ValueError(f"{path}: expected as many poses as shapes, and some; got {lengths}")
     return arrays
-
-
-def _write(destination: Path, **arrays: np.ndarray) -> None:
-    """Write beside and rename, so that the file is there completely or not at all."""
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=destination.parent, suffix=".partial")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, **arrays)
-        os.replace(partial, destination)
-    finally:
-        Path(partial).unlink(missing_ok=True)

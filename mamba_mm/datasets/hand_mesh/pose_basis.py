@@ -26,10 +26,6 @@ class PoseBasis:
     mean: np.ndarray
     components: np.ndarray
 
-    def from_offset(self, offset: np.ndarray) -> np.ndarray:
-        """Return the absolute pose (45,) of an offset from the mean (45,)."""
-        return self.mean + offset
-
     def from_pca(self, coefficients: np.ndarray) -> np.ndarray:
         """Return the absolute pose (45,) of all 45 PCA coefficients."""
         return self.mean + coefficients @ self.components

@@ -14,7 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from mamba_mm.models.body_models.array_pickle import MALFORMED, RefusedPickleError, unpickle
+from mamba_mm.models.body_models.array_pickle import (
+    MALFORMED,
+    RefusedPickleError,
+    is_shape,
+    unpickle,
+)
 
 _NUMBERS = re.compile("b1|[iu][1248]|f[248]")
 _TEXT = re.compile(r"[SU]\d{1,4}")
@@ -76,7 +81,7 @@ class _Array(np.ndarray):
 
     def __setstate__(self, state: Any) -> None:
         version, shape, kind, fortran, data = state
-        if not isinstance(kind, _Type) or not _is_shape(shape):
+        if not isinstance(kind, _Type) or not is_shape(shape):
             raise RefusedPickleError("refused: an array that is not given by its shape and type")
         plain = kind.plain()
         # Integers of Python do not overflow, and nothing has been allocated yet.
@@ -127,14 +132,6 @@ class _OrderedDict(dict):
 
     def __setstate__(self, state: Any) -> None:
         raise RefusedPickleError("refused: a state for a dictionary")
-
-
-def _is_shape(shape: Any) -> bool:
-    return (
-        isinstance(shape, tuple)
-        and len(shape) <= 4
-        and all(type(size) is int and size >= 0 for size in shape)
-    )
 
 
 _STAND_INS: dict[tuple[str, str], type] = {

@@ -9,9 +9,7 @@ learnt is kept in a file and used again for those archives that have not changed
 from __future__ import annotations
 
 import json
-import os
 import tarfile
-import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
 from multiprocessing import get_context
@@ -24,6 +22,7 @@ from mamba_mm.models.body_models.array_pickle import RefusedPickleError
 
 from .hamer_labels import ARCHIVE_BOX_UNIT, HandLabelError, HandLabels, parse_labels
 from .safe_pickle import read_plain_pickle
+from .whole_file import whole_file
 
 INDEX_NAME = "index_mamba_mm.npz"
 """The file that keeps the index."""
@@ -227,26 +226,18 @@ def _read_cache(cache: Path) -> dict[tuple, np.ndarray]:
 
 
 def _write_cache(cache: Path, known: dict[tuple, np.ndarray]) -> None:
-    """Write beside and rename, so that a second process sees the old file or the whole new one."""
+    """Keep the hands of archives, by their stamps; where that is refused, say so and go on."""
     parts = [part.copy() for part in known.values()]
     for number, part in enumerate(parts):
         part["tar"] = number
-    partial = None
+    stamps = np.array(json.dumps(list(known)))
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
-        handle, partial = tempfile.mkstemp(dir=cache.parent, prefix=INDEX_NAME, suffix=".partial")
-        with os.fdopen(handle, "wb") as file:
-            np.savez(
-                file,
-                **{_STAMPS: np.array(json.dumps(list(known))), _HANDS: np.concatenate(parts)},
-            )
-        os.replace(partial, cache)
+        with whole_file(cache) as file:
+            np.savez(file, **{_STAMPS: stamps, _HANDS: np.concatenate(parts)})
     except OSError as error:
         print_log(
             f"the index of the archives could not be kept ({error}), and will be made again next "
             "time; give a folder that can be written to as cache_dir",
             "current",
         )
-    finally:
-        if partial is not None:
-            Path(partial).unlink(missing_ok=True)

@@ -126,6 +126,8 @@ class COCOWholeBodyHandMeshDataset(RecordListDataset):
                         "not COCO's"
                     )
                 if annotation[f"{side}hand_valid"]:
+                    if annotation["image_id"] not in images:
+                        raise ValueError(f"{source}: its image is not in the file")
                     yield source, side, annotation, images[annotation["image_id"]]
 
 

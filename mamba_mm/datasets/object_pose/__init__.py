@@ -6,6 +6,7 @@ symmetries.py          the rotations that leave an object as it is
 keypoint_selection.py  which points represent a surface best
 keypoint_file.py       the chosen points as JSON
 record.py              the one record that an object of an image becomes
+class_models.py        the meshes in the order of the labels
 metainfo.py            what MMPose wants to know about the keypoints
 bop.py                 images with poses in BOP's layout
 =====================  ===============================================================

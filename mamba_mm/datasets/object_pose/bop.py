@@ -29,7 +29,8 @@ class BOPObjectDataset(BaseCocoStyleDataset):
         ROOT/SPLIT/SCENE/rgb/IMAGE.png (or gray/, .jpg)
         ROOT/SPLIT/SCENE/scene_gt.json        object, rotation and translation, for each image
         ROOT/SPLIT/SCENE/scene_camera.json    intrinsics, for each image
-        ROOT/SPLIT/SCENE/scene_gt_info.json   boxes and how much is visible
+        ROOT/SPLIT/SCENE/scene_gt_info.json   boxes and how much is visible; some sets lack it, and
+                                              BOP's toolkit (calc_gt_info.py) makes it
         ROOT/MODELS/models_info.json          diameters and symmetries
         ROOT/MODELS/keypoints.json            from tools/.../select_object_keypoints.py
 
@@ -46,8 +47,7 @@ class BOPObjectDataset(BaseCocoStyleDataset):
             that have keypoints, in the order of their numbers.
         models: Folder of the models, from ``data_root`` on.
         keypoints: File of the keypoints, from ``data_root`` on.
-        min_visible_fraction: Least part of the silhouette in sight; sets without
-            ``scene_gt_info.json`` know none.
+        min_visible_fraction: Least part of the silhouette in sight, by ``scene_gt_info.json``.
         bbox: ``"visible"``: the box of what is in sight, which a detector would find; ``"whole"``:
             that of the whole silhouette.
         symmetry_steps: Into how many turns an axis of symmetry is divided.
@@ -196,7 +196,12 @@ class BOPObjectDataset(BaseCocoStyleDataset):
         fraction = info.get("visib_fract")
         if not isinstance(fraction, (int, float)) or not 0 <= fraction <= 1:
             raise ValueError(f"{source}: visib_fract is {fraction}, expected 0..1")
-        width, height = info[_BOXES[self.bbox]][2:]
+        box = info.get(_BOXES[self.bbox], ())
+        if len(box) != 4:
+            raise ValueError(
+                f"{source}: {_BOXES[self.bbox]} is {box}, expected left, top, width, height"
+            )
+        width, height = box[2:]
         # BOP writes a box of -1 where nothing is to be seen.
         return (
             pose.get("obj_id") in self._classes
@@ -231,7 +236,7 @@ def _checked(entry: ObjectKeypoints, infos: Mapping, number: int, folder: Path) 
     """Return the keypoints of an object if they are those of its mesh."""
     if str(number) not in infos:
         raise ValueError(f"{folder / MODELS_INFO} has no object {number}")
-    diameter = infos[str(number)]["diameter"] * METRES["mm"]
+    diameter = infos[str(number)].get("diameter", np.nan) * METRES["mm"]
     if not np.isclose(entry.diameter, diameter, rtol=1e-2):
         raise ValueError(
             f"the keypoints of object {number} are of a mesh of {entry.diameter:.4g} m diameter, "

@@ -12,12 +12,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
+
+from ..hand_mesh.whole_file import whole_file
 
 FORMAT = "mamba_mm object keypoints"
 VERSION = 1
@@ -70,9 +71,8 @@ def write_keypoints(path: str | Path, objects: Mapping[int, ObjectKeypoints]) ->
         },
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.part")
-    unfinished.write_text(json.dumps(content, indent=1) + "\n")
-    os.replace(unfinished, path)
+    with whole_file(path) as file:
+        file.write((json.dumps(content, indent=1) + "\n").encode())
 
 
 def read_keypoints(path: str | Path) -> dict[int, ObjectKeypoints]:
@@ -98,7 +98,12 @@ def read_keypoints(path: str | Path) -> dict[int, ObjectKeypoints]:
             f"{path} says {found}, expected format {FORMAT!r}, version {VERSION}, unit 'm'"
         )
     objects = {}
+    names = {entry.name for entry in fields(ObjectKeypoints)}
     for number, entry in content["objects"].items():
+        if entry.keys() != names:
+            raise ValueError(
+                f"{path}: object {number} has {sorted(entry)}, expected {sorted(names)}"
+            )
         points = np.array(entry["keypoints"], dtype=np.float64)
         if points.ndim != 2 or points.shape[1] != 3 or not np.isfinite(points).all():
             raise ValueError(

@@ -64,7 +64,7 @@ def write_models(folder: Path) -> None:
 
 
 def _write_ply(path: Path, shape: ToyObject) -> None:
-    """Write a mesh as text, which BOP's are too."""
+    """Write a mesh as text, one of the two forms of the format."""
     header = ["ply", "format ascii 1.0", f"element vertex {len(shape.vertices)}"]
     header += [f"property float {axis}" for axis in "xyz"]
     header += [f"element face {len(shape.faces)}", "property list uchar int vertex_indices"]

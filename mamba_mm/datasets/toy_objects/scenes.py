@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
+from mamba_mm.evaluation.functional.nearest_rotation import nearest_rotation
+
 from ..toy_hands.hands import DIGITS_KEPT, Hand, HandFactory
 from ..toy_hands.views import FACING, View, draw_orientation, draw_view
 from .contact import distance_to_contact
@@ -91,7 +93,7 @@ def draw_scene(
 def _draw_rotation(rng: np.random.Generator, spread: float) -> np.ndarray:
     """Draw how the object is turned, as hands are, but about upright."""
     turned = cv2.Rodrigues(draw_orientation(rng, spread))[0] @ FACING.T @ UPRIGHT
-    return _nearest_rotation(np.round(turned, DIGITS_KEPT))
+    return nearest_rotation(np.round(turned, DIGITS_KEPT))
 
 
 def _draw_contact(
@@ -124,8 +126,3 @@ def palm_of(hand: Hand) -> tuple[np.ndarray, np.ndarray]:
 
 def _rounded(points: np.ndarray) -> np.ndarray:
     return np.round(points, DIGITS_KEPT)
-
-
-def _nearest_rotation(matrix: np.ndarray) -> np.ndarray:
-    left, _, right = np.linalg.svd(matrix)
-    return left @ right

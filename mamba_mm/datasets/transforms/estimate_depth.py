@@ -59,10 +59,10 @@ class EstimateDepth(BaseTransform):
             image: (H, W, 3), blue green red, 0..255.
 
         Returns:
-            (H, W), float32; all values are known, so they are shifted above zero if need be.
+            (H, W), float32. Inverse depth is shifted above zero if need be, as all of it is known.
 
         Raises:
-            ValueError: The estimator returns something else than a map.
+            ValueError: The estimator returns something else than a map of finite values.
         """
         photo = torch.from_numpy(np.ascontiguousarray(image[..., ::-1], dtype=np.float32) / 255)
         with torch.no_grad():
@@ -76,6 +76,11 @@ class EstimateDepth(BaseTransform):
             )
         height, width = image.shape[:2]
         found = values[0].float().cpu().numpy()
+        if not np.isfinite(found).all():
+            raise ValueError(
+                f"EstimateDepth: {type(self.estimator).__name__} returned values that are not "
+                "finite; if it computes in half precision, save it in single"
+            )
         found = cv2.resize(found, (width, height), interpolation=cv2.INTER_LINEAR)
         return self._above_zero(found)
 

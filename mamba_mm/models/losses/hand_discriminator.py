@@ -13,7 +13,7 @@ NUM_SCORES = NUM_JOINTS + 2
 class HandDiscriminator(nn.Module):
     """The discriminator of HMR (Kanazawa et al., CVPR 2018, section 3.3), as in HaMeR.
 
-    Three kinds of judges: one for the rotation of each joint, one for the shape, one for the pose
+    Three kinds of heads: one for the rotation of each joint, one for the shape, one for the pose
     as a whole. The features of a joint's rotation are computed by the same two layers for all
     joints. 1,545,211 parameters.
 
@@ -25,11 +25,11 @@ class HandDiscriminator(nn.Module):
         self.joint_features = nn.Sequential(
             nn.Linear(9, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU()
         )
-        self.joint_judges = nn.ModuleList(nn.Linear(32, 1) for _ in range(NUM_JOINTS))
-        self.shape_judge = nn.Sequential(
+        self.joint_heads = nn.ModuleList(nn.Linear(32, 1) for _ in range(NUM_JOINTS))
+        self.shape_head = nn.Sequential(
             nn.Linear(NUM_BETAS, 10), nn.ReLU(), nn.Linear(10, 5), nn.ReLU(), nn.Linear(5, 1)
         )
-        self.pose_judge = nn.Sequential(
+        self.pose_head = nn.Sequential(
             nn.Linear(32 * NUM_JOINTS, 1024),
             nn.ReLU(),
             nn.Linear(1024, 1024),
@@ -63,6 +63,6 @@ class HandDiscriminator(nn.Module):
             )
         with torch.autocast(betas.device.type, enabled=False):
             features = self.joint_features(hand_pose.flatten(2))
-            scores = [judge(features[:, i]) for i, judge in enumerate(self.joint_judges)]
-            scores += [self.shape_judge(betas), self.pose_judge(features.flatten(1))]
+            scores = [head(features[:, i]) for i, head in enumerate(self.joint_heads)]
+            scores += [self.shape_head(betas), self.pose_head(features.flatten(1))]
             return torch.cat(scores, dim=1)

@@ -11,12 +11,12 @@ one for every parameter.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
 from mamba_mm.registry import MODELS
+
+from .partial_labels import at_least_float32, check_shapes, weighted_mean
 
 
 @MODELS.register_module()
@@ -45,9 +45,9 @@ class Keypoint2DL1Loss(nn.Module):
         Raises:
             ValueError: When the shapes do not agree.
         """
-        _check_shapes(self, pred, target, weight=(weight, pred.shape[:2]))
-        pred, target, weight = _at_least_float32(pred, target, weight)
-        return self.loss_weight * _weighted_mean(torch.abs, pred - target, weight)
+        check_shapes(self, pred, target, weight=(weight, pred.shape[:2]))
+        pred, target, weight = at_least_float32(pred, target, weight)
+        return self.loss_weight * weighted_mean(torch.abs, pred - target, weight)
 
 
 @MODELS.register_module()
@@ -81,13 +81,13 @@ class RootAlignedKeypoint3DL1Loss(nn.Module):
         Raises:
             ValueError: When the shapes do not agree.
         """
-        _check_shapes(self, pred, target, weight=(weight, pred.shape[:2]))
-        pred, target, weight = _at_least_float32(pred, target, weight)
+        check_shapes(self, pred, target, weight=(weight, pred.shape[:2]))
+        pred, target, weight = at_least_float32(pred, target, weight)
         has_root = weight[:, self.root, None] > 0
         difference = _relative_to(pred, pred[:, self.root]) - _relative_to(
             target, target[:, self.root]
         )
-        return self.loss_weight * _weighted_mean(torch.abs, difference, weight * has_root)
+        return self.loss_weight * weighted_mean(torch.abs, difference, weight * has_root)
 
 
 @MODELS.register_module()
@@ -129,12 +129,12 @@ class ParameterL2Loss(nn.Module):
         Raises:
             ValueError: When the shapes do not agree.
         """
-        _check_shapes(self, pred, target, valid=(valid, pred.shape[:1]))
-        pred, target, valid = _at_least_float32(pred, target, valid)
-        loss = _weighted_mean(torch.square, pred - target, valid)
+        check_shapes(self, pred, target, valid=(valid, pred.shape[:1]))
+        pred, target, valid = at_least_float32(pred, target, valid)
+        loss = weighted_mean(torch.square, pred - target, valid)
         if self.absent_weight:
             absent = (valid == 0) * self.absent_weight
-            loss = loss + _weighted_mean(torch.square, pred, absent)
+            loss = loss + weighted_mean(torch.square, pred, absent)
         return self.loss_weight * loss
 
 
@@ -171,7 +171,7 @@ class VertexL1Loss(nn.Module):
             ValueError: When the shapes do not agree.
         """
         root_shape = (pred.shape[0], pred.shape[-1])
-        _check_shapes(
+        check_shapes(
             self,
             pred,
             target,
@@ -179,54 +179,12 @@ class VertexL1Loss(nn.Module):
             pred_root=(pred_root, root_shape),
             target_root=(target_root, root_shape),
         )
-        pred, target, valid = _at_least_float32(pred, target, valid)
-        pred_root, target_root = _at_least_float32(pred_root, target_root)
+        pred, target, valid = at_least_float32(pred, target, valid)
+        pred_root, target_root = at_least_float32(pred_root, target_root)
         difference = _relative_to(pred, pred_root) - _relative_to(target, target_root)
-        return self.loss_weight * _weighted_mean(torch.abs, difference, valid)
+        return self.loss_weight * weighted_mean(torch.abs, difference, valid)
 
 
 def _relative_to(points: Tensor, root: Tensor) -> Tensor:
     """Points (B, N, 3) seen from a root (B, 3)."""
     return points - root.unsqueeze(1)
-
-
-def _weighted_mean(
-    distance: Callable[[Tensor], Tensor], difference: Tensor, weight: Tensor
-) -> Tensor:
-    """Mean over the batch of the weighted sum of each sample.
-
-    What is not labelled is replaced, not multiplied by zero, and before the distance is taken:
-    zero times NaN is NaN, in the sum as in the gradient. An empty batch gives zero.
-
-    Args:
-        distance: Elementwise, and zero at zero.
-        difference: (B, ...).
-        weight: (B, ...), the leading dimensions of ``difference``.
-    """
-    weight = weight.reshape(weight.shape + (1,) * (difference.dim() - weight.dim()))
-    labelled = torch.where(weight > 0, difference, difference.new_zeros(()))
-    return (distance(labelled) * weight).sum() / max(len(difference), 1)
-
-
-def _at_least_float32(*tensors: Tensor) -> list[Tensor]:
-    """The tensors with single precision or more, so that no sum overflows under autocast."""
-    return [tensor.to(torch.promote_types(tensor.dtype, torch.float32)) for tensor in tensors]
-
-
-def _check_shapes(
-    loss: nn.Module, pred: Tensor, target: Tensor, **others: tuple[Tensor, tuple[int, ...]]
-) -> None:
-    """Stop where a wrong shape would be broadcast silently.
-
-    Args:
-        loss: Whose inputs these are.
-        pred: The prediction, which sets the shapes.
-        target: What must have the same shape.
-        **others: By argument, the tensor and the shape that it must have.
-    """
-    for name, (tensor, shape) in {"target": (target, pred.shape), **others}.items():
-        if tensor.shape != tuple(shape):
-            raise ValueError(
-                f"{type(loss).__name__}: for a prediction of shape {tuple(pred.shape)}, {name} "
-                f"must have the shape {tuple(shape)}, not {tuple(tensor.shape)}"
-            )

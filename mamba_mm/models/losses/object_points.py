@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from mamba_mm.registry import MODELS
 
-from .hand_mesh import _at_least_float32, _check_shapes, _weighted_mean
+from .partial_labels import at_least_float32, check_shapes, weighted_mean
 
 
 @MODELS.register_module()
@@ -40,9 +40,9 @@ class CentredKeypoint3DL1Loss(nn.Module):
         Raises:
             ValueError: When the shapes do not agree.
         """
-        _check_shapes(self, pred, target, weight=(weight, pred.shape[:2]))
-        pred, target, weight = _at_least_float32(pred, target, weight)
+        check_shapes(self, pred, target, weight=(weight, pred.shape[:2]))
+        pred, target, weight = at_least_float32(pred, target, weight)
         difference = torch.where((weight > 0)[..., None], pred - target, 0.0)
         count = (weight > 0).sum(dim=1).clamp(min=1)
         shift = difference.sum(dim=1) / count[:, None]
-        return self.loss_weight * _weighted_mean(torch.abs, difference - shift[:, None], weight)
+        return self.loss_weight * weighted_mean(torch.abs, difference - shift[:, None], weight)

@@ -12,6 +12,7 @@ from mmpose.structures import PoseDataSample
 from scipy.spatial.transform import Rotation
 
 from mamba_mm.evaluation.functional.hand_alignment import similarity_transform
+from mamba_mm.evaluation.functional.nearest_rotation import nearest_rotation
 
 from ..body_models.camera import project_pinhole
 
@@ -45,7 +46,8 @@ class HandMeshTTAModel(BaseTTAModel):
             A sample for each image.
 
         Raises:
-            ValueError: The samples are not those of ``RotScaleTestTimeAug``.
+            ValueError: The samples are not those of ``RotScaleTestTimeAug``, or a prediction is
+                not finite.
         """
         return [merge_augmented(samples) for samples in data_samples_list]
 
@@ -60,7 +62,8 @@ def merge_augmented(samples: Sequence[PoseDataSample]) -> PoseDataSample:
         The first sample, with the merged prediction.
 
     Raises:
-        ValueError: The samples are not those of ``RotScaleTestTimeAug``.
+        ValueError: The samples are not those of ``RotScaleTestTimeAug``, or a prediction is not
+            finite.
     """
     base = samples[0]
     if (base.get("tta_scale"), base.get("tta_rotation")) != (1.0, 0.0):
@@ -68,6 +71,7 @@ def merge_augmented(samples: Sequence[PoseDataSample]) -> PoseDataSample:
             "HandMeshTTAModel merges the crops of mamba_mm.RotScaleTestTimeAug, and the first "
             "sample is not the one without augmentation; put that transform into the pipeline"
         )
+    _check_finite(samples)
     merged = base.pred_instances.clone()
     merged.update(_averaged_points(samples))
     if "mano_rotations" in merged:
@@ -76,6 +80,24 @@ def merge_augmented(samples: Sequence[PoseDataSample]) -> PoseDataSample:
     base.pred_instances = merged
     base.set_metainfo(dict(test_time_augmentation=f"rot_scale_tta of {len(samples)} crops"))
     return base
+
+
+_AVERAGED = ("vertices", "keypoints_3d", "mano_rotations", "mano_betas")
+
+
+def _check_finite(samples: Sequence[PoseDataSample]) -> None:
+    """Stop where one crop would spoil the mean of all, or no alignment exists."""
+    for sample in samples:
+        pred = sample.pred_instances
+        broken = [name for name in _AVERAGED if name in pred and not np.isfinite(pred[name]).all()]
+        if broken:
+            raise ValueError(
+                f"HandMeshTTAModel: the prediction ({', '.join(broken)}) for "
+                f"{sample.get('img_path', 'an image')}, its crop of scale {sample.tta_scale:g} "
+                f"rotated by {sample.tta_rotation:g} degrees, is not finite, so the crops cannot "
+                "be averaged. Has the training diverged? Without test-time augmentation such "
+                "hands are reported as they are"
+            )
 
 
 def _averaged_points(samples: Sequence[PoseDataSample]) -> InstanceData:
@@ -104,7 +126,7 @@ def _averaged_parameters(samples: Sequence[PoseDataSample]) -> InstanceData:
         rotations.append(matrices)
     betas = [sample.pred_instances.mano_betas[0] for sample in samples]
     return InstanceData(
-        mano_rotations=_chordal_mean(np.stack(rotations))[None].astype(np.float32),
+        mano_rotations=nearest_rotation(np.mean(rotations, axis=0))[None].astype(np.float32),
         mano_betas=np.mean(betas, axis=0, dtype=np.float64)[None].astype(np.float32),
     )
 
@@ -112,14 +134,6 @@ def _averaged_parameters(samples: Sequence[PoseDataSample]) -> InstanceData:
 def _crop_rotation(degrees: float) -> np.ndarray:
     """What undoes the turn of the content of a box rotated by that angle."""
     return Rotation.from_euler("z", degrees, degrees=True).as_matrix()
-
-
-def _chordal_mean(rotations: np.ndarray) -> np.ndarray:
-    """Average rotations ``(N, J, 3, 3)``: the one with the least sum of squared differences."""
-    left, _, right = np.linalg.svd(rotations.mean(axis=0))
-    signs = np.ones((len(left), 3))
-    signs[:, 2] = np.sign(np.linalg.det(left @ right))
-    return (left * signs[:, None]) @ right
 
 
 def _seen_by_the_crop(pred: InstanceData) -> np.ndarray:

@@ -11,6 +11,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from mamba_mm.evaluation.functional.nearest_rotation import nearest_rotation
+
 # Fewer pixels than that between keypoints say nothing about a pose.
 _LEAST_SPREAD = 1e-3
 
@@ -45,9 +47,7 @@ def pose_from_points(model: np.ndarray, points: np.ndarray) -> RigidPose:
     if not np.isfinite(points).all():
         raise ValueError("keypoints in space are not finite: has the training diverged?")
     center, center_of_points = model.mean(axis=0), points.mean(axis=0)
-    left, _, right = np.linalg.svd((points - center_of_points).T @ (model - center))
-    signs = np.array([1.0, 1.0, np.sign(np.linalg.det(left @ right))])
-    rotation = (left * signs) @ right
+    rotation = nearest_rotation((points - center_of_points).T @ (model - center))
     return RigidPose(rotation, center_of_points - rotation @ center)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from mmengine.structures import InstanceData
 from mmpose.models.pose_estimators import TopdownPoseEstimator
@@ -9,9 +11,6 @@ from mmpose.structures import PoseDataSample
 
 from .image_camera import CropBox, Intrinsics, assumed_intrinsics, camera_of_image, known_intrinsics
 from .object_pose_recovery import RigidPose, pose_from_pixels, pose_from_points
-
-POSES = ("pnp", "fit")
-"""How a pose can be recovered: prefixes of the fields of ``pred_instances``."""
 
 
 class TopdownObjectPoseEstimator(TopdownPoseEstimator):
@@ -37,44 +36,21 @@ class TopdownObjectPoseEstimator(TopdownPoseEstimator):
 
     Args:
         backbone (dict): Config of the backbone.
-        neck (dict, optional): Config of the neck.
-        head (dict, optional): Config of the head, such as ``mamba_mm.HambaObjectHead``.
-        train_cfg (dict, optional): Handed to the head.
         test_cfg (dict, optional): As in MMPose; no ``flip_test``.
-        data_preprocessor (dict, optional): Config of the preprocessor.
-        init_cfg (dict, optional): Initialisation.
-        metainfo (dict, optional): Replaces the data set's.
+        **settings: What else MMPose's ``TopdownPoseEstimator`` takes, such as ``head``, the config
+            of a ``mamba_mm.HambaObjectHead``.
 
     Raises:
         ValueError: When ``test_cfg`` asks for the flip test.
     """
 
-    def __init__(
-        self,
-        backbone: dict,
-        neck: dict | None = None,
-        head: dict | None = None,
-        train_cfg: dict | None = None,
-        test_cfg: dict | None = None,
-        data_preprocessor: dict | None = None,
-        init_cfg: dict | None = None,
-        metainfo: dict | None = None,
-    ) -> None:
+    def __init__(self, backbone: dict, *, test_cfg: dict | None = None, **settings: Any) -> None:
         if test_cfg and test_cfg.get("flip_test", False):
             raise ValueError(
                 "TopdownObjectPoseEstimator: test_cfg.flip_test averages an image with its mirror "
                 "image, in which an object is another one; set flip_test=False"
             )
-        super().__init__(
-            backbone=backbone,
-            neck=neck,
-            head=head,
-            train_cfg=train_cfg,
-            test_cfg=test_cfg,
-            data_preprocessor=data_preprocessor,
-            init_cfg=init_cfg,
-            metainfo=metainfo,
-        )
+        super().__init__(backbone, test_cfg=test_cfg, **settings)
 
     def add_pred_to_datasample(
         self,

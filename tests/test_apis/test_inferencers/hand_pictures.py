@@ -42,6 +42,7 @@ class FakeCamera:
 
     def __init__(self, images):
         self.images = images
+        self.fps = 0.0
         self.released = 0
 
     def __call__(self, number):
@@ -53,7 +54,7 @@ class FakeCamera:
         return self.is_there
 
     def get(self, what):
-        return 0.0
+        return self.fps
 
     def read(self):
         return (True, self.left.pop(0)) if self.left else (False, None)

@@ -49,6 +49,13 @@ class TestGivenBoxes:
         assert listed(boxes(frame(1))) == []
         assert listed(boxes(frame(2))) == [(OTHER, "right"), (BOX, "right")]
 
+    def test_an_empty_array_is_no_hand_in_any_picture(self):
+        assert GivenBoxes(np.zeros((0, 4)), "right")(frame(5)) == []
+
+    def test_a_single_box_without_a_list_around_it(self):
+        with pytest.raises(ValueError, match=r"one box is \[\[left, top, right, bottom\]\], got"):
+            GivenBoxes(BOX, "left")
+
     def test_sides_of_each_picture(self):
         boxes = GivenBoxes([[BOX], [OTHER]], [["right"], ["left"]])
         assert listed(boxes(frame(1))) == [(OTHER, "left")]
@@ -135,7 +142,16 @@ class TestBoxFile:
             (dict(image_id=3, hand_type="left", bbox=[1, 2, 0, 4]), "is empty"),
             (
                 dict(image_id=3, hand_type="left", bbox=[1, 2, 3, 4], cam_param=dict(focal=1)),
-                "expected focal and princpt",
+                r"expected focal \[fx, fy\] and princpt",
+            ),
+            (
+                dict(
+                    image_id=3,
+                    hand_type="left",
+                    bbox=[1, 2, 3, 4],
+                    cam_param=dict(focal=500, princpt=[80, 60]),
+                ),
+                r"expected focal \[fx, fy\] and princpt",
             ),
         ],
     )
@@ -146,7 +162,11 @@ class TestBoxFile:
     def test_bad_files(self, tmp_path):
         with pytest.raises(FileNotFoundError, match="no file of boxes"):
             BoxFile(tmp_path / "none.json")
-        for content, message in (("{", "not a JSON file"), ("[]", "not in COCO's format")):
+        for content, message in (
+            ("{", "not a JSON file"),
+            ("[]", "not in COCO's format"),
+            ('{"images": [{"id": 3}], "annotations": []}', "image 0 has .* 'file_name'"),
+        ):
             (tmp_path / "boxes.json").write_text(content)
             with pytest.raises(ValueError, match=message):
                 BoxFile(tmp_path / "boxes.json")

@@ -440,6 +440,19 @@ class TestSettings:
         assert inferencer.visualizer.has_faces
         assert "output_model" not in config.model.head
 
+    def test_results_name_the_file_of_a_config_that_is_read_already(
+        self, checkpoint, scene, tmp_path
+    ):
+        inferencer = HandMeshInferencer(Config.fromfile(CONFIG), checkpoint, "cpu")
+        given = dict(bboxes="whole_image", sides="left", write_pictures=False)
+        (result,) = inferencer(scene.image, **given, out_dir=tmp_path)
+        assert read_results(result["files"][0])[1]["model"] == str(CONFIG)
+
+    def test_a_mano_model_for_a_network_without_a_head(self, checkpoint):
+        config = Config(dict(model=dict(type="HandObjectEstimator")))
+        with pytest.raises(ValueError, match="config is of a HandObjectEstimator, which has none"):
+            HandMeshInferencer(config, checkpoint, "cpu", mano_path="toy")
+
     def test_padding_that_makes_no_sense(self, checkpoint):
         with pytest.raises(ValueError, match="bbox_padding is a positive factor"):
             HandMeshInferencer(CONFIG, checkpoint, "cpu", bbox_padding=0)

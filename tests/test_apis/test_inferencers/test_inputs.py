@@ -1,6 +1,7 @@
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from mamba_mm.apis.inferencers.inputs import numbered_frames, open_sources
 
@@ -23,6 +24,28 @@ def test_an_image_file(tmp_path):
     assert frame.source.name == str(tmp_path / "a.png")
     assert (frame.index, frame.position) == (0, 0)
     assert not frame.source.is_sequence
+
+
+@pytest.mark.parametrize(
+    "pixel", [(99,), (99, 99, 99, 7), (99, 99, 99)], ids=["grey", "transparent", "of 16 bits"]
+)
+def test_images_of_other_kinds_become_three_channels_of_eight_bits(tmp_path, pixel):
+    image = np.tile(np.uint8(pixel), (6, 8, 1))
+    if len(pixel) == 3:
+        image = image.astype(np.uint16) * 257
+    cv2.imwrite(str(tmp_path / "a.png"), image)
+    (frame,) = frames_of(tmp_path / "a.png")
+    assert frame.image.dtype == np.uint8
+    np.testing.assert_array_equal(frame.image, GREY)
+
+
+def test_a_photograph_is_turned_upright(tmp_path):
+    picture = Image.fromarray(np.zeros((6, 8, 3), np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held a quarter of a turn to the right
+    picture.save(tmp_path / "a.jpg", exif=exif)
+    (frame,) = frames_of(tmp_path / "a.jpg")
+    assert frame.image.shape == (8, 6, 3)
 
 
 def test_a_folder_in_the_order_of_names_without_other_files(tmp_path):
@@ -60,6 +83,15 @@ def test_a_camera_is_released_when_the_caller_stops(camera):
     assert first.source.fps == 30
     frames.close()
     assert camera.released == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"), [(25.0, 25), (np.nan, 30), (-1.0, 30), (90000.0, 30)]
+)
+def test_what_a_driver_says_about_its_speed_is_not_believed_blindly(camera, said, expected):
+    camera.fps = said
+    frame = next(numbered_frames(open_sources("webcam")))
+    assert frame.source.fps == expected
 
 
 def test_a_camera_that_is_not_there(camera):

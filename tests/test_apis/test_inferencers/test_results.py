@@ -12,6 +12,7 @@ pytest.importorskip("mmpose")
 from mmpose.structures import PoseDataSample
 
 from mamba_mm.apis.inferencers import read_results
+from mamba_mm.apis.inferencers.inputs import open_sources
 from mamba_mm.apis.inferencers.result_files import (
     OutputNames,
     VideoFileWriter,
@@ -20,6 +21,7 @@ from mamba_mm.apis.inferencers.result_files import (
 )
 from mamba_mm.apis.inferencers.results_json import (
     UNITS,
+    ResultsFile,
     no_hands,
     picture_record,
     write_results,
@@ -65,7 +67,7 @@ def sample(instances, assumed=True):
 
 
 def source(name, stem):
-    return SimpleNamespace(name=name, stem=stem)
+    return SimpleNamespace(name=name, stem=stem, identity=name)
 
 
 class TestJSON:
@@ -134,6 +136,45 @@ class TestJSON:
             read_results(tmp_path / "a.json")
 
 
+class TestResultsFile:
+    def test_records_go_to_the_disk_and_the_file_appears_when_it_is_complete(self, tmp_path):
+        path = tmp_path / "new" / "v.json"
+        file = ResultsFile(path, dict(fps=12.5))
+        records = [picture_record(sample(made_up(20)), with_vertices=True) for _ in range(2)]
+        for record in records:
+            file.add(record)
+        (unfinished,) = path.parent.iterdir()
+        assert unfinished.name == "v.json.part"
+        # All but what the system's buffer holds: nothing is kept to the end.
+        assert unfinished.stat().st_size > 0.9 * len(json.dumps(records))
+        assert file.finish() == path
+        assert [entry.name for entry in path.parent.iterdir()] == ["v.json"]
+        read, about = read_results(path)
+        assert about["fps"] == 12.5
+        assert len(read) == 2
+
+    def test_discarded(self, tmp_path):
+        file = ResultsFile(tmp_path / "v.json", {})
+        file.discard()
+        assert list(tmp_path.iterdir()) == []
+
+    def test_what_cannot_be_written_leaves_no_file(self, tmp_path):
+        with pytest.raises(ValueError, match="JSON"):
+            write_results(tmp_path / "a.json", [dict(index=float("nan"))], {})
+        assert list(tmp_path.iterdir()) == []
+
+    def test_no_pictures(self, tmp_path):
+        assert read_results(write_results(tmp_path / "a.json", [], {}))[0] == []
+
+
+def test_arrays_and_cameras_of_several_calls_are_several_inputs(tmp_path):
+    names, image = OutputNames(), np.zeros((4, 4, 3), np.uint8)
+    for expected in ("image_000000", "image_000000_1"):
+        assert names.name_for(tmp_path, *open_sources(image)) == expected
+    for expected in ("webcam_0", "webcam_0_1"):
+        assert names.name_for(tmp_path, *open_sources("webcam")) == expected
+
+
 def test_names_of_inputs_never_collide(tmp_path):
     names = OutputNames()
     inputs = [
@@ -174,6 +215,14 @@ class TestVideo:
         reds = [frame[..., 2].mean() for frame in frames]
         assert reds == pytest.approx([60, 200], abs=12)
         assert not video.read()[0]
+
+    @pytest.mark.parametrize(("fps", "written"), [(240.037, 240.04), (959.97, 960)])
+    def test_frame_rates_that_mpeg_4_does_not_know(self, tmp_path, fps, written):
+        writer = VideoFileWriter(tmp_path / "v.mp4", fps)
+        writer.add(self.PICTURES[0])
+        writer.finish()
+        video = cv2.VideoCapture(str(tmp_path / "v.mp4"))
+        assert video.get(cv2.CAP_PROP_FPS) == pytest.approx(written, abs=1e-3)
 
     def test_discarded(self, tmp_path):
         writer = VideoFileWriter(tmp_path / "v.mp4", 12.0)
