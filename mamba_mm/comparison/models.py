@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import torch
 from mmengine.config import ConfigDict
+from mmengine.logging import MMLogger
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import BaseDataElement
@@ -84,12 +85,14 @@ def _is_pretrained(value: object) -> bool:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Silence the lines that MMEngine logs about every parameter."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
+    # Its loggers do not notice logging.disable() once they have logged.
+    logger = MMLogger.get_current_instance()
+    before = logger.level
+    logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        logging.disable(before)
+        logger.setLevel(before)
 
 
 def _samples(images: Tensor) -> list[BaseDataElement]:

@@ -6,6 +6,7 @@ import torch
 pytest.importorskip("mmdet")
 pytest.importorskip("mmpretrain")
 
+from mmengine.logging import MMLogger
 from small_configs import PRETRAINED, VMAMBA, classifier, read
 from torch import nn
 
@@ -28,6 +29,9 @@ def test_references_to_files_of_weights_are_left_out():
 
 
 def test_weights_are_initialised_and_repeatable(tmp_path, caplog):
+    logger = MMLogger.get_instance("has_logged", log_level="DEBUG")
+    logger.debug("so that it remembers that it may")
+    caplog.clear()
     config = read(tmp_path / "vmamba.py", VMAMBA)
     one, two = (build_model(config).state_dict() for _ in range(2))
     assert all(torch.equal(one[name], two[name]) for name in one)
