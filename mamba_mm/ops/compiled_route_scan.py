@@ -6,8 +6,7 @@ The schemas are in ``csrc/library.cpp``. Import this module only once the librar
 from __future__ import annotations
 
 import torch
-from torch import Tensor
-from torch.library import register_fake
+from torch import Tensor, library
 
 from .compiled_scan import CHECKPOINT_LANES, CHECKPOINT_STEPS
 from .scan_gradients import register_route_scan_gradients
@@ -21,7 +20,7 @@ def _map_like(x: Tensor, dtype: torch.dtype) -> Tensor:
     return x.new_empty((batch, dim, tokens), dtype=dtype)
 
 
-@register_fake("mamba_mm::route_scan_fwd")
+@library.register_fake("mamba_mm::route_scan_fwd")
 def _forward_shapes(
     x,
     params,
@@ -53,7 +52,7 @@ def _forward_shapes(
     return _map_like(x, out_dtype), checkpoints
 
 
-@register_fake("mamba_mm::route_scan_bwd")
+@library.register_fake("mamba_mm::route_scan_bwd")
 def _backward_shapes(
     grad_out,
     x,

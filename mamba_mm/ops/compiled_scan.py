@@ -6,8 +6,7 @@ The schemas are in ``csrc/library.cpp``. Import this module only once the librar
 from __future__ import annotations
 
 import torch
-from torch import Tensor
-from torch.library import register_fake
+from torch import Tensor, library
 
 from .scan_gradients import register_selective_scan_gradients
 
@@ -17,7 +16,7 @@ CHECKPOINT_STEPS = 32
 CHECKPOINT_LANES = 16
 
 
-@register_fake("mamba_mm::selective_scan_fwd")
+@library.register_fake("mamba_mm::selective_scan_fwd")
 def _forward_shapes(
     u, delta, A, B, C, D, z, delta_bias, delta_softplus, save_checkpoints, out_dtype
 ):
@@ -37,7 +36,7 @@ def _forward_shapes(
     )
 
 
-@register_fake("mamba_mm::selective_scan_bwd")
+@library.register_fake("mamba_mm::selective_scan_bwd")
 def _backward_shapes(
     grad_out,
     grad_last_state,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-from torch.library import register_autograd, register_fake
+from torch import Tensor, library
 
 from .extension import EXTENSION
 
@@ -50,17 +49,17 @@ def _no_double_backward(ctx, grad):
 
 if EXTENSION.loaded:
 
-    @register_fake("mamba_mm::bias_gelu")
+    @library.register_fake("mamba_mm::bias_gelu")
     def _forward_shape(x, bias):
         return torch.empty_like(x)
 
-    @register_fake("mamba_mm::bias_gelu_")
+    @library.register_fake("mamba_mm::bias_gelu_")
     def _in_place_shape(x, bias):
         return None
 
-    @register_fake("mamba_mm::bias_gelu_bwd")
+    @library.register_fake("mamba_mm::bias_gelu_bwd")
     def _backward_shape(grad, x, bias):
         return torch.empty_like(x)
 
-    register_autograd("mamba_mm::bias_gelu", _backward, setup_context=_save_for_backward)
-    register_autograd("mamba_mm::bias_gelu_bwd", _no_double_backward)
+    library.register_autograd("mamba_mm::bias_gelu", _backward, setup_context=_save_for_backward)
+    library.register_autograd("mamba_mm::bias_gelu_bwd", _no_double_backward)

@@ -7,8 +7,7 @@ What the backward op needs is saved: the inputs, and the states that the forward
 from __future__ import annotations
 
 import torch
-from torch import Tensor
-from torch.library import register_autograd
+from torch import Tensor, library
 
 SELECTIVE_SCAN_INPUTS, ROUTE_SCAN_INPUTS = 11, 17
 ROUTE_SCAN_TENSORS = 7
@@ -38,7 +37,7 @@ def register_selective_scan_gradients(op: str) -> None:
         )
         return _as_saved(ctx, grads, SELECTIVE_SCAN_INPUTS)
 
-    register_autograd(f"mamba_mm::{op}_fwd", backward, setup_context=save)
+    library.register_autograd(f"mamba_mm::{op}_fwd", backward, setup_context=save)
     _refuse_double_backward(
         op,
         "selective_scan: the compiled backends and the Triton backend have no double backward; "
@@ -69,7 +68,7 @@ def register_route_scan_gradients(op: str) -> None:
         )
         return _as_saved(ctx, grads, ROUTE_SCAN_INPUTS)
 
-    register_autograd(f"mamba_mm::{op}_fwd", backward, setup_context=save)
+    library.register_autograd(f"mamba_mm::{op}_fwd", backward, setup_context=save)
     _refuse_double_backward(
         op,
         "route_scan: the fused op has no double backward; use fused=False with backend='torch', "
@@ -105,4 +104,4 @@ def _refuse_double_backward(op: str, message: str) -> None:
     def refuse(ctx, *grads):
         raise RuntimeError(message)
 
-    register_autograd(f"mamba_mm::{op}_bwd", refuse)
+    library.register_autograd(f"mamba_mm::{op}_bwd", refuse)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, library
 
 from mamba_mm.ops.scan_gradients import register_route_scan_gradients
 
@@ -375,7 +375,7 @@ def _carries(source: Tensor, inputs: Inputs, plan: Plan, walks, options, backwar
     return carries
 
 
-@torch.library.triton_op("mamba_mm::triton_route_scan_fwd", mutates_args=())
+@library.triton_op("mamba_mm::triton_route_scan_fwd", mutates_args=())
 def triton_route_scan_fwd(
     x: Tensor,
     params: Tensor,
@@ -456,7 +456,7 @@ def triton_route_scan_fwd(
     return running.finish(), checkpoints
 
 
-@torch.library.triton_op("mamba_mm::triton_route_scan_bwd", mutates_args=())
+@library.triton_op("mamba_mm::triton_route_scan_bwd", mutates_args=())
 def triton_route_scan_bwd(
     grad_out: Tensor,
     x: Tensor,

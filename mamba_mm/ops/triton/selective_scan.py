@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 import triton
-from torch import Tensor
+from torch import Tensor, library
 
 from mamba_mm.ops.scan_gradients import register_selective_scan_gradients
 
@@ -34,7 +34,7 @@ if triton.knobs.runtime.interpret:
         """Leave it: kernels are interpreted in Python, there is nothing to trace."""
         return kernel
 else:
-    from torch.library import wrap_triton
+    wrap_triton = library.wrap_triton
 
 
 @dataclass(frozen=True)
@@ -230,7 +230,7 @@ def _is_empty(u: Tensor) -> bool:
     return u.shape[0] == 0 or u.shape[1] == 0 or u.shape[2] == 0
 
 
-@torch.library.triton_op("mamba_mm::triton_selective_scan_fwd", mutates_args=())
+@library.triton_op("mamba_mm::triton_selective_scan_fwd", mutates_args=())
 def triton_selective_scan_fwd(
     u: Tensor,
     delta: Tensor,
@@ -307,7 +307,7 @@ def triton_selective_scan_fwd(
     return out, last_state, checkpoints
 
 
-@torch.library.triton_op("mamba_mm::triton_selective_scan_bwd", mutates_args=())
+@library.triton_op("mamba_mm::triton_selective_scan_bwd", mutates_args=())
 def triton_selective_scan_bwd(
     grad_out: Tensor,
     grad_last_state: Tensor | None,
