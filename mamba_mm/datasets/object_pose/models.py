@@ -53,7 +53,7 @@ class ObjectModel:
 def read_models(
     folder: str | Path, object_ids: Sequence[int] | None = None, symmetry_steps: int = 24
 ) -> dict[int, ObjectModel]:
-    """Read ``obj_XXXXXX.ply`` and ``models_info.json`` of a BOP set, in millimetres.
+    """Read ``obj_000001.ply`` and ``models_info.json`` of a BOP set, in millimetres.
 
     Args:
         folder: The folder of the models.
