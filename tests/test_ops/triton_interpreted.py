@@ -11,6 +11,7 @@ from __future__ import annotations
 import torch
 import triton
 import triton.language as tl
+import triton_interpreter  # noqa: F401 - makes it faster
 from scan_cases import (
     SUMS,
     leaves,

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import route_cases
 import torch
+import triton_interpreter  # noqa: F401 - makes it faster
 from route_cases import RouteCase, call, gradients_of, run
 from scan_cases import leaves, relative_error
-from triton.runtime.interpreter import InterpretedFunction
 
 from mamba_mm.ops import route_scan
 from mamba_mm.ops.routes import RouteSet
@@ -17,24 +17,6 @@ from mamba_mm.ops.triton import route_scan as backend
 
 torch.set_num_threads(1)
 TRITON = {"backend": "triton", "fused": True, "delta_projection": "inside"}
-_prepare_and_call = InterpretedFunction.__call__
-_prepared: set[str] = set()
-
-
-def _call_device_function(function, *arguments, **keywords):
-    """Call without preparing the language for the interpreter once more.
-
-    A launch does so for our modules, and what is done for Triton's own stays; to do it in every
-    call takes a third of the time.
-    """
-    home = function.fn.__globals__["__name__"]
-    if home in _prepared or home.startswith("mamba_mm"):
-        return function.rewrite()(*arguments, **keywords)
-    _prepared.add(home)
-    return _prepare_and_call(function, *arguments, **keywords)
-
-
-InterpretedFunction.__call__ = _call_device_function
 
 
 def with_constants(constants, function, *arguments, **keywords):
