@@ -1,6 +1,7 @@
 """The data set classes, and the converters of the released layouts that feed them."""
 
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -245,19 +246,22 @@ def test_names_that_do_not_tell_the_slice_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["isic", "synapse"])
-def test_the_tools_convert_and_say_what_is_wrong_in_one_line(name, tmp_path):
-    def run():
-        command = [sys.executable, TOOLS / f"{name}.py", tmp_path / "source", tmp_path / "out"]
-        return subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+def test_the_tools_convert_and_say_what_is_wrong_in_one_line(name, tmp_path, capsys):
+    arguments = [TOOLS / f"{name}.py", tmp_path / "source", tmp_path / "out"]
+    tool, *arguments = map(str, arguments)
+    here = runpy.run_path(tool)["main"]  # one process of its own is enough
 
-    failed = run()
-    assert failed.returncode == 1
-    assert failed.stderr.startswith("error: ")
-    assert failed.stderr.count("\n") == 1
+    assert here(arguments) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
     write_isic(tmp_path / "source", "2018") if name == "isic" else write_synapse(
         tmp_path / "source"
     )
-    done = run()
+    command = [sys.executable, tool, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
     assert "train: 4" in done.stdout
-    assert "nothing to do" in run().stdout
+    assert here(arguments) == 0
+    assert "nothing to do" in capsys.readouterr().out

@@ -1,6 +1,7 @@
 """The converter of official checkpoints, as a function and as a command."""
 
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -67,6 +68,7 @@ def run_command(*args):
 def test_command_converts_and_says_what_it_found(nano, tmp_path):
     done = run_command(nano, tmp_path / "new/converted.pth", "--arch", "nano")
     assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
     assert "vmamba, preset nano" in done.stdout
     written = torch.load(tmp_path / "new/converted.pth", weights_only=True)
     assert set(written) == {"meta", "state_dict"}
@@ -76,13 +78,17 @@ def test_command_converts_and_says_what_it_found(nano, tmp_path):
     assert os.listdir(tmp_path / "new") == ["converted.pth"]
 
 
-def test_command_tells_users_what_is_wrong_without_a_traceback(nano, tmp_path):
-    failed = run_command(nano, tmp_path / "converted.pth", "--arch", "tiny_s1l8")
-    assert failed.returncode == 1
-    assert failed.stdout == ""
-    assert failed.stderr.startswith("error: ")
-    assert "Traceback" not in failed.stderr
-    assert "* dims         32, 64, 128, 256  96, 192, 384, 768" in failed.stderr
+def test_command_tells_users_what_is_wrong_without_a_traceback(nano, tmp_path, monkeypatch, capsys):
+    arguments = [nano, tmp_path / "converted.pth", "--arch", "tiny_s1l8"]
+    monkeypatch.setattr(sys, "argv", [str(part) for part in (SCRIPT, *arguments)])
+    with pytest.raises(SystemExit) as exit_:
+        runpy.run_path(str(SCRIPT), run_name="__main__")
+    failed = capsys.readouterr()
+    assert exit_.value.code == 1
+    assert failed.out == ""
+    assert failed.err.startswith("error: ")
+    assert "Traceback" not in failed.err
+    assert "* dims         32, 64, 128, 256  96, 192, 384, 768" in failed.err
     assert not (tmp_path / "converted.pth").exists()
 
 
