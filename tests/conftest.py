@@ -1,10 +1,14 @@
 """What all tests share."""
 
 import functools
+import gc
 import importlib.util
 from pathlib import Path
 
 import pytest
+
+# What is imported and collected stays: until that is done there is no garbage worth a search.
+gc.disable()
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -47,3 +51,9 @@ def pytest_collection_modifyitems(items):
         return LONGEST.index(folder) if folder in LONGEST else len(LONGEST)
 
     items.sort(key=place)
+
+
+def pytest_collection_finish():
+    """Search for garbage from here on, but not in what was there before."""
+    gc.freeze()
+    gc.enable()
