@@ -1,7 +1,7 @@
 """Hamba through MMPose's own runner, by the commands that a user types."""
 
 import pytest
-from training_runs import CONFIGS, DATA_DIR, run_script, run_tool, train_and_test
+from training_runs import CONFIGS, DATA_DIR, run_script, run_tool, sooner, train_and_test
 
 pytest.importorskip("mmpose")
 cv2 = pytest.importorskip("cv2")
@@ -39,10 +39,13 @@ def test_train_and_compare_with_the_mean_pose(tmp_path):
     reason=f"no images of RHD in {DATA_DIR}/rhd; set MAMBA_MM_DATA_DIR",
 )
 def test_three_hands_of_rhd_are_learnt_by_heart(tmp_path):
-    """Joints within 6 mm of the truth relative to the wrist, and within 4 pixels of 320."""
+    """Joints within 6 mm of the truth relative to the wrist, and within 4 pixels of 320.
+
+    After 200 iterations they are within 4 mm and 2.2 pixels, after the config's 300 within 3.3.
+    """
     config = HAMBA / "hamba_vmamba-nano_rhd-3-photos-128x96.py"
     metrics, _, pictures = train_and_test(
-        config, tmp_path, run=run_script, MAMBA_MM_DATA_DIR=DATA_DIR
+        config, tmp_path, *sooner(200), run=run_script, MAMBA_MM_DATA_DIR=DATA_DIR
     )
     assert metrics["mesh/MPJPE"] < 6
     assert metrics["EPE"] < 4

@@ -1,7 +1,7 @@
 """Keypoints through MMPose's own runner, by the commands that a user types."""
 
 import pytest
-from training_runs import CONFIGS, DATA_DIR, run_script, train_and_test
+from training_runs import CONFIGS, DATA_DIR, run_script, sooner, train_and_test
 
 pytest.importorskip("mmpose")
 keypoint_sets = pytest.importorskip("keypoint_sets")
@@ -67,10 +67,10 @@ def test_train_evaluate_and_resume(path, place, tmp_path, monkeypatch):
         assert all(f" {metric}: " in line for metric in metrics), line
 
 
-def learn_photographs(config, folder):
+def learn_photographs(config, folder, max_iters):
     """Train and test a config on the photographs; return its metrics and pictures."""
     metrics, _, pictures = train_and_test(
-        config, folder, run=run_script, MAMBA_MM_DATA_DIR=DATA_DIR
+        config, folder, *sooner(max_iters), run=run_script, MAMBA_MM_DATA_DIR=DATA_DIR
     )
     return metrics, pictures
 
@@ -82,7 +82,7 @@ def learn_photographs(config, folder):
 )
 def test_the_persons_of_four_photographs_are_learnt_by_heart(tmp_path):
     config = CONFIGS / "mmpose" / "vmamba" / "td-hm_vmamba-nano_coco-4-photos-128x96.py"
-    metrics, pictures = learn_photographs(config, tmp_path)
+    metrics, pictures = learn_photographs(config, tmp_path, 60)
     assert metrics["coco/AP"] > 0.8
     assert metrics["PCK"] > 0.9  # within 1/20 of the person's box
     assert len(pictures) == 12, "one a person"
@@ -97,7 +97,7 @@ def test_the_persons_of_four_photographs_are_learnt_by_heart(tmp_path):
 )
 def test_twelve_hands_are_learnt_by_heart(tmp_path):
     config = CONFIGS / "mmpose" / "vim" / "simcc_vim-nano_hands-12-photos-128x128.py"
-    metrics, pictures = learn_photographs(config, tmp_path)
+    metrics, pictures = learn_photographs(config, tmp_path, 150)  # as many as it has
     assert metrics["PCK"] > 0.9  # within 1/20 of the box
     assert metrics["EPE"] < 3  # pixels of the photographs, 224 to 500 of them wide
     assert len(pictures) == 12

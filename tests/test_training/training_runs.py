@@ -102,6 +102,17 @@ def _run_and_exit(output, name, arguments, environment):
         os._exit(status)
 
 
+# AdamW steps all tensors in one call: the same numbers, and a fifth of a small model's training.
+FUSED = "optim_wrapper.optimizer.fused=True"
+
+
+def sooner(max_iters):
+    """Return flags that end the training of a config, and its schedule, after fewer iterations."""
+    names = ("train_cfg.max_iters", "train_cfg.val_interval", "param_scheduler.1.T_max")
+    ends = (*names, "default_hooks.checkpoint.interval")
+    return ("--cfg-options", FUSED, *(f"{name}={max_iters}" for name in ends))
+
+
 def train_and_test(config, folder, *flags, run=run_tool, **environment):
     """Train, with further flags, then test the last checkpoint.
 
