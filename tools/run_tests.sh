@@ -18,5 +18,7 @@ bash tools/setup_env.sh
 if [ $# -eq 0 ]; then set -- -m "not slow"; fi
 jobs=${MAMBA_MM_TEST_JOBS:-$(nproc)} # asked before the next line, which nproc would obey
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
+# Compiled tests are kept for the next run, even where the environment says not to: 8 s a process.
+export PYTHONDONTWRITEBYTECODE=
 # Files go to the processes in the order of tests/conftest.py, the longest first.
 exec "$env/bin/python" -m pytest -n "$jobs" --dist loadfile --no-loadscope-reorder "$@"
