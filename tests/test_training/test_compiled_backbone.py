@@ -56,7 +56,9 @@ def test_a_compiled_backbone_trains_under_autocast():
 @pytest.mark.slow
 def test_inductor():
     one_block = dict(arch=dict(base="nano", depths=(1,), dims=(32,)))
-    assert_compiles(SYSTEMS["mmpose-vmamba"], one_block, 1e-4)
+    # Inductor would try, in processes that import PyTorch, what this processor says that it has.
+    with torch._inductor.config.patch({"cpp.vec_isa_ok": True}):
+        assert_compiles(SYSTEMS["mmpose-vmamba"], one_block, 1e-4)
 
 
 class Losses(Hook):
