@@ -46,6 +46,17 @@ def refuse_small_images(height: int, width: int, reason: str) -> None:
         )
 
 
+def shows_share(share: float, index: int) -> bool:
+    """Say whether an image is one of a share of the images that is spread evenly over its split.
+
+    Args:
+        share: 0..1.
+        index: Of the image in its split, from 0.
+    """
+    # The number of such images before an image grows by one where it is one.
+    return int((index + 1) * share) != int(index * share)
+
+
 def generator_of(seed: int, split: str, index: int) -> np.random.Generator:
     """Return the generator of one image.
 
@@ -106,6 +117,19 @@ def images_of(config: object, split: str) -> int:
     return getattr(config, f"{split}_images")
 
 
+def report_progress(report: Callable[[str], None], split: str, drawn: int, count: int) -> None:
+    """Report every hundredth image of a split, and the last.
+
+    Args:
+        report: Called with a line.
+        split: ``"train"`` or ``"val"``.
+        drawn: How many of its images there are now.
+        count: How many there will be.
+    """
+    if drawn % 100 == 0 or drawn == count:
+        report(f"{split}: {drawn}/{count} images drawn")
+
+
 def drawing_command(
     arguments: list[str] | None,
     description: str,
@@ -116,7 +140,7 @@ def drawing_command(
     """Read a command line and draw the set that it asks for.
 
     Every set has a folder, ``--train-images``, ``--val-images``, ``--seed`` and ``--force``, and
-    ``--size`` if its config has a height and a width.
+    ``--size`` if its config has a height and a width, or ``--image-size`` if that is one number.
 
     Args:
         arguments: Those of the command; None for the ones that this process got.
@@ -154,6 +178,28 @@ def drawing_command(
     return 0
 
 
+def add_number(
+    parser: argparse.ArgumentParser, defaults: object, name: str, unit: str, meaning: str
+) -> None:
+    """Add an argument for a field of a config that holds a number.
+
+    Args:
+        parser: Gets ``--NAME``, with dashes for underscores.
+        defaults: The config with its defaults.
+        name: Of the field.
+        unit: What the help calls the value.
+        meaning: What the help says of it, before the default.
+    """
+    default = getattr(defaults, name)
+    parser.add_argument(
+        f"--{name.replace('_', '-')}",
+        type=type(default),
+        default=default,
+        metavar=unit,
+        help=f"{meaning} (default: %(default)s)",
+    )
+
+
 def _add_common_arguments(parser: argparse.ArgumentParser, defaults: object) -> None:
     parser.add_argument("folder", help="where the set goes")
     parser.add_argument("--train-images", type=int, default=defaults.train_images, metavar="N")
@@ -166,6 +212,10 @@ def _add_common_arguments(parser: argparse.ArgumentParser, defaults: object) -> 
             default=(defaults.height, defaults.width),
             metavar=("HEIGHT", "WIDTH"),
             help="of every image, in pixels (default: %(default)s)",
+        )
+    if hasattr(defaults, "image_size"):
+        add_number(
+            parser, defaults, "image_size", "N", "rows and columns of every image, in pixels"
         )
     parser.add_argument("--seed", type=int, default=defaults.seed)
     parser.add_argument("--force", action="store_true", help="replace what the folder holds")

@@ -10,35 +10,19 @@ Example:
 
 import sys
 
-from mamba_mm.datasets.drawn_set import drawing_command
+from mamba_mm.datasets.drawn_set import add_number, drawing_command
 from mamba_mm.datasets.toy_objects import ToyScenesConfig, write_toy_scenes
 
 
 def add_own_arguments(parser):
     """Add the arguments that only this command has."""
     defaults = ToyScenesConfig()
-    parser.add_argument(
-        "--image-size",
-        type=int,
-        default=defaults.image_size,
-        metavar="N",
-        help="rows and columns of every image, in pixels (default: %(default)s)",
+    add_number(parser, defaults, "hand_share", "X", "share of images that show a hand, 0..1")
+    spread = (
+        "how far objects are turned at most from upright, and hands from the palm to the camera; "
+        "180 gives all orientations the same chance"
     )
-    parser.add_argument(
-        "--hand-share",
-        type=float,
-        default=defaults.hand_share,
-        metavar="X",
-        help="share of images that show a hand, 0..1 (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--orientation-spread",
-        type=float,
-        default=defaults.orientation_spread,
-        metavar="DEGREES",
-        help="how far objects are turned at most from upright, and hands from the palm to the "
-        "camera; 180 gives all orientations the same chance (default: %(default)s)",
-    )
+    add_number(parser, defaults, "orientation_spread", "DEGREES", spread)
 
 
 def main(arguments=None):

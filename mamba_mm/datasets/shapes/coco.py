@@ -23,7 +23,14 @@ import cv2
 import numpy as np
 
 from ..drawn_folder import to_json, write_image
-from ..drawn_set import draw_set, generator_of, images_of, refuse_negative, refuse_small_images
+from ..drawn_set import (
+    draw_set,
+    generator_of,
+    images_of,
+    refuse_negative,
+    refuse_small_images,
+    report_progress,
+)
 from .outlines import CATEGORIES
 from .scene import OVERSAMPLING, PlacedShape, Scene, draw_scene
 
@@ -121,8 +128,7 @@ def _write_split(
             annotations.append(
                 dict(id=len(annotations) + 1, image_id=image_id, iscrowd=0, **annotation)
             )
-        if image_id % 100 == 0 or image_id == count:
-            report(f"{split}: {image_id}/{count} images drawn")
+        report_progress(report, split, image_id, count)
     content = dict(
         info=dict(description="Textured shapes on cluttered backgrounds", version="1.0"),
         licenses=[],

@@ -11,6 +11,7 @@ appearance.py  skin, light and background: the pixels
 depth.py       how far everything is
 freihand.py    labels in the official FreiHAND layout
 coco.py        labels in COCO's format, as MMPose reads them
+refusal.py     what cannot be asked for
 folder.py      the whole set
 =============  =======================================================================
 """

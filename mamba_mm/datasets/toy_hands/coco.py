@@ -8,14 +8,51 @@ radians, camera frame, OpenPose order.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from mamba_mm.models.body_models import HAND_BONES, OPENPOSE_NAMES
 
+from ..drawn_folder import to_json
 from .hands import Hand
 
 # A joint lies inside the finger: it is in sight if no surface is nearer by more, in metres.
 _THICKNESS = 0.02
+
+
+class CocoHands:
+    """Collects the pictures of a split and the hand in each.
+
+    Args:
+        split: ``"train"`` or ``"val"``.
+    """
+
+    def __init__(self, split: str) -> None:
+        # Metrics of the mesh need vertices; for training, joints and parameters do.
+        self._with_vertices = split == "val"
+        self._images: list[dict] = []
+        self._annotations: list[dict] = []
+
+    def add(
+        self,
+        image_id: int,
+        file_name: str,
+        depth_file: str,
+        hand: Hand,
+        mask: np.ndarray,
+        depth: np.ndarray,
+    ) -> None:
+        """Add a picture; see :func:`coco_image` and :func:`coco_annotation`."""
+        self._images.append(coco_image(image_id, file_name, depth_file, hand))
+        self._annotations.append(
+            coco_annotation(image_id, hand, mask, depth, with_vertices=self._with_vertices)
+        )
+
+    def write(self, path: Path) -> None:
+        """Write the annotation file, and its folder if there is none."""
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(to_json(coco_content(self._images, self._annotations)))
 
 
 def coco_image(image_id: int, file_name: str, depth_file: str, hand: Hand) -> dict:

@@ -22,13 +22,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ..drawn_folder import to_json, write_image
-from ..drawn_set import draw_set, generator_of, images_of, refuse_negative, refuse_small_images
+from ..drawn_folder import write_image
+from ..drawn_set import draw_set, generator_of, images_of, report_progress, shows_share
 from .appearance import paint_hand, palm_share
-from .coco import coco_annotation, coco_content, coco_image
+from .coco import CocoHands
 from .depth import draw_depth_map
 from .freihand import SPLIT_NAMES, FreiHANDLabels
 from .hands import Hand, HandFactory
+from .refusal import refuse_impossible_hands
 
 # Raise it with every change of what is drawn: sets of another version are not reused.
 DRAWING_VERSION = 2
@@ -64,21 +65,11 @@ class ToyHandsConfig:
     seed: int = 0
 
     def __post_init__(self):
-        refuse_negative(self)
-        refuse_small_images(
-            self.image_size, self.image_size, "a finger would be less than four pixels wide"
-        )
-        if not 0 <= self.left_share <= 1:
-            raise ValueError(f"left_share is a share of the images, 0..1, got {self.left_share}")
-        if not 0 < self.orientation_spread <= 180:
-            raise ValueError(
-                f"orientation_spread is an angle of 0..180 degrees, got {self.orientation_spread}"
-            )
+        refuse_impossible_hands(self, "left_share")
 
     def is_right(self, index: int) -> bool:
         """Say whether image ``index`` of a split shows a right hand."""
-        # The number of left hands before an image grows by one where it shows one.
-        return int((index + 1) * self.left_share) == int(index * self.left_share)
+        return not shows_share(self.left_share, index)
 
 
 def write_toy_hands(
@@ -121,7 +112,7 @@ def _write_split(
     for side in ("", "left/"):
         for kind in ("rgb", "mask", "depth"):
             (root / f"{side}{name}" / kind).mkdir(parents=True)
-    images, annotations = [], []
+    coco = CocoHands(split)
     lefts = 0
     with FreiHANDLabels(root, name, factory.layer.model.hands_mean) as labels:
         for index, (rng, hand) in enumerate(_hands(factory, split, config)):
@@ -138,16 +129,9 @@ def _write_split(
             write_image(root / place / "mask" / f"{number:08d}.jpg", np.uint8(255) * mask)
             # Last of what chance decides, so that pictures are the same as before there was depth.
             write_image(root / depth_file, draw_depth_map(rng, surface))
-            images.append(coco_image(index + 1, file_name, depth_file, hand))
-            # Metrics of the mesh need vertices; for training, joints and parameters do.
-            annotations.append(
-                coco_annotation(index + 1, hand, mask, surface, with_vertices=split == "val")
-            )
-            if (index + 1) % 100 == 0 or index + 1 == count:
-                report(f"{split}: {index + 1}/{count} images drawn")
-    path = root / "annotations" / f"toy_hands_{split}.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(to_json(coco_content(images, annotations)))
+            coco.add(index + 1, file_name, depth_file, hand, mask, surface)
+            report_progress(report, split, index + 1, count)
+    coco.write(root / "annotations" / f"toy_hands_{split}.json")
 
 
 def _hands(

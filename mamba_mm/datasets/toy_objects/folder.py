@@ -22,14 +22,15 @@ from pathlib import Path
 import numpy as np
 
 from ..drawn_folder import to_json, write_image
-from ..drawn_set import draw_set, generator_of, images_of, refuse_negative, refuse_small_images
+from ..drawn_set import draw_set, generator_of, images_of, report_progress, shows_share
 from ..object_pose.keypoint_file import write_keypoints
 from ..object_pose.keypoint_selection import keypoints_of
 from ..object_pose.models import read_models
 from ..toy_hands.appearance import palm_share
-from ..toy_hands.coco import coco_annotation, coco_content, coco_image
+from ..toy_hands.coco import CocoHands
 from ..toy_hands.depth import draw_depth_map
 from ..toy_hands.hands import HandFactory
+from ..toy_hands.refusal import refuse_impossible_hands
 from .appearance import paint_scene
 from .bop import camera_entry, pose_entry, visibility_entry, write_models
 from .scenes import draw_scene
@@ -72,21 +73,11 @@ class ToyScenesConfig:
     seed: int = 0
 
     def __post_init__(self):
-        refuse_negative(self)
-        refuse_small_images(
-            self.image_size, self.image_size, "a finger would be less than four pixels wide"
-        )
-        if not 0 <= self.hand_share <= 1:
-            raise ValueError(f"hand_share is a share of the images, 0..1, got {self.hand_share}")
-        if not 0 < self.orientation_spread <= 180:
-            raise ValueError(
-                f"orientation_spread is an angle of 0..180 degrees, got {self.orientation_spread}"
-            )
+        refuse_impossible_hands(self, "hand_share")
 
     def has_hand(self, index: int) -> bool:
         """Say whether image ``index`` of a split shows a hand."""
-        # The number of hands before an image grows by one where it shows one.
-        return int((index + 1) * self.hand_share) != int(index * self.hand_share)
+        return shows_share(self.hand_share, index)
 
 
 def write_toy_scenes(
@@ -138,7 +129,7 @@ def _write_split(
     for kind in ("rgb", "depth", "mask_visib"):
         (root / place / kind).mkdir(parents=True)
     labels = {name: {} for name in ("scene_camera", "scene_gt", "scene_gt_info")}
-    images, annotations = [], []
+    coco = CocoHands(split)
     count = images_of(config, split)
     for index in range(count):
         rng = generator_of(config.seed, split, index)
@@ -163,21 +154,8 @@ def _write_split(
         labels["scene_gt"][str(index)] = [pose_entry(scene)]
         labels["scene_gt_info"][str(index)] = [visibility_entry(picture)]
         if picture.hand_visible.sum() > _LEAST_VISIBLE * picture.hand_mask.sum():
-            images.append(coco_image(index + 1, file_name, depth_file, hand))
-            # Metrics of the mesh need vertices; for training, joints and parameters do.
-            annotations.append(
-                coco_annotation(
-                    index + 1,
-                    hand,
-                    picture.hand_visible,
-                    picture.depth,
-                    with_vertices=split == "val",
-                )
-            )
-        if (index + 1) % 100 == 0 or index + 1 == count:
-            report(f"{split}: {index + 1}/{count} images drawn")
+            coco.add(*(index + 1, file_name, depth_file, hand), picture.hand_visible, picture.depth)
+        report_progress(report, split, index + 1, count)
     for name, content in labels.items():
         (root / place / f"{name}.json").write_text(to_json(content))
-    path = root / "annotations" / f"hands_{split}.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(to_json(coco_content(images, annotations)))
+    coco.write(root / "annotations" / f"hands_{split}.json")
