@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
-from mmpose.codecs.base import BaseKeypointCodec
 from scipy.spatial.transform import Rotation
 
 from mamba_mm.registry import KEYPOINT_CODECS
 
-_INSTANCE_KEYS: dict[str, str] = dict(
-    # MMPose's own. A codec's table replaces that of ``PackPoseInputs``.
-    bbox="bboxes",
-    bbox_score="bbox_scores",
-    keypoints="keypoints",
-    keypoints_cam="keypoints_cam",
-    keypoints_visible="keypoints_visible",
-    bbox_scale="bbox_scales",
-    head_size="head_size",
-) | {
+from .crop_label import MMPOSE_KEYS, CropLabelCodec
+
+_INSTANCE_KEYS = MMPOSE_KEYS | {
     key: key
     for key in (
+        "head_size",
         "keypoints_cam_valid",
         "vertices_cam",
         "cam_K",
@@ -50,7 +42,7 @@ _LABEL_KEYS = (
 
 
 @KEYPOINT_CODECS.register_module()
-class MANOLabel(BaseKeypointCodec):
+class MANOLabel(CropLabelCodec):
     """Encode the joints, mesh and MANO parameters of one hand.
 
     2-D joints are measured from the middle of the input in units of its *height*, as HaMeR and
@@ -83,14 +75,6 @@ class MANOLabel(BaseKeypointCodec):
     }
     instance_mapping_table: ClassVar[dict[str, str]] = _INSTANCE_KEYS
     label_mapping_table: ClassVar[dict[str, str]] = {key: key for key in _LABEL_KEYS}
-    field_mapping_table: ClassVar[dict[str, str]] = {}
-
-    def __init__(self, input_size: Sequence[int] = (192, 256)) -> None:
-        super().__init__()
-        if len(input_size) != 2 or min(input_size) <= 0:
-            raise ValueError(f"MANOLabel: input_size must be (width, height), got {input_size}")
-        self.input_size = tuple(input_size)
-        self._middle = np.array(input_size, np.float64) / 2
 
     def encode(
         self,
@@ -136,7 +120,7 @@ class MANOLabel(BaseKeypointCodec):
             ValueError: The hand is a left one, or the image was rotated and the 3-D labels not.
         """
         _check_right(is_right)
-        _check_rotation(bbox_rotation, mesh_rotation)
+        self._check_rotation(bbox_rotation, mesh_rotation)
         labels, weights = self._encode_joints(keypoints, keypoints_visible)
         has_3d = _or_zeros(has_3d, 1)
         valid = _or_zeros(keypoints_cam_valid, 1, 21) * has_3d
@@ -158,18 +142,6 @@ class MANOLabel(BaseKeypointCodec):
             has_mano=has_mano,
         )
 
-    def decode(self, encoded: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Turn coordinates u of joints into pixels of the input.
-
-        Args:
-            encoded: Shape (N, 21, 2).
-
-        Returns:
-            Pixels, (N, 21, 2), and scores, (N, 21): ones, since a regressed joint has none.
-        """
-        pixels = encoded * self.input_size[1] + self._middle
-        return pixels.astype(np.float32), np.ones(encoded.shape[:-1], np.float32)
-
     def _encode_joints(
         self, keypoints: np.ndarray, visible: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -178,7 +150,7 @@ class MANOLabel(BaseKeypointCodec):
         if visible is None:
             visible = np.ones(keypoints.shape[:-1])
         weights = _or_zeros(visible, 1, 21)
-        labels = (_or_zeros(keypoints, 1, 21, 2) - self._middle) / self.input_size[1]
+        labels = self._from_pixels(_or_zeros(keypoints, 1, 21, 2))
         return (labels * (weights > 0)[..., None]).astype(np.float32), weights
 
 
@@ -197,12 +169,4 @@ def _check_right(is_right: np.ndarray | None) -> None:
         raise ValueError(
             "MANOLabel: a left hand; MANO labels are of right hands. Put "
             "dict(type='mamba_mm.HandMeshRandomFlip', mode='to_right') into the pipeline"
-        )
-
-
-def _check_rotation(bbox_rotation: np.ndarray | None, mesh_rotation: float | None) -> None:
-    if bbox_rotation is not None and np.any(bbox_rotation) and mesh_rotation is None:
-        raise ValueError(
-            "MANOLabel: the box was rotated but the 3-D labels were not. Put "
-            "dict(type='mamba_mm.MeshRotate') after TopdownAffine"
         )

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
-from mmpose.codecs.base import BaseKeypointCodec
 from mmpose.structures.bbox import get_warp_matrix
 
 from mamba_mm.datasets.hand_mesh.projection import project
 from mamba_mm.evaluation.functional.nearest_rotation import nearest_rotation
 from mamba_mm.registry import KEYPOINT_CODECS
 
-# From the record to ``gt_instances``. MMPose's own come first: a codec's table replaces that of
-# ``PackPoseInputs``.
-_INSTANCE_KEYS: dict[str, str] = dict(
-    bbox="bboxes",
-    bbox_score="bbox_scores",
-    keypoints="keypoints",
-    keypoints_cam="keypoints_cam",
-    keypoints_visible="keypoints_visible",
-    bbox_scale="bbox_scales",
-) | {
+from .crop_label import MMPOSE_KEYS, CropLabelCodec
+
+_INSTANCE_KEYS = MMPOSE_KEYS | {
     key: key
     for key in (
         "keypoints_model",
@@ -45,7 +36,7 @@ _LABEL_KEYS = (
 
 
 @KEYPOINT_CODECS.register_module()
-class ObjectKeypointLabel(BaseKeypointCodec):
+class ObjectKeypointLabel(CropLabelCodec):
     """Encode the keypoints of one object, in each of the poses that look alike.
 
     2-D keypoints are measured from the middle of the input in units of its *height*, as those of
@@ -78,16 +69,6 @@ class ObjectKeypointLabel(BaseKeypointCodec):
     }
     instance_mapping_table: ClassVar[dict[str, str]] = _INSTANCE_KEYS
     label_mapping_table: ClassVar[dict[str, str]] = {key: key for key in _LABEL_KEYS}
-    field_mapping_table: ClassVar[dict[str, str]] = {}
-
-    def __init__(self, input_size: Sequence[int] = (192, 256)) -> None:
-        super().__init__()
-        if len(input_size) != 2 or min(input_size) <= 0:
-            raise ValueError(
-                f"ObjectKeypointLabel: input_size must be (width, height), got {input_size}"
-            )
-        self.input_size = tuple(input_size)
-        self._middle = np.array(input_size, np.float64) / 2
 
     def encode(
         self,
@@ -134,11 +115,7 @@ class ObjectKeypointLabel(BaseKeypointCodec):
                 "ObjectKeypointLabel: the sample says not what object it is; it needs object_label "
                 "and keypoints_model, the class and its keypoints"
             )
-        if bbox_rotation is not None and np.any(bbox_rotation) and mesh_rotation is None:
-            raise ValueError(
-                "ObjectKeypointLabel: the box was rotated but the 3-D labels were not. Put "
-                "dict(type='mamba_mm.MeshRotate') after TopdownAffine"
-            )
+        self._check_rotation(bbox_rotation, mesh_rotation)
         label = dict(object_label=np.asarray(object_label, np.int64))
         count = keypoints_model.shape[1]
         if keypoints_cam is None or cam_K is None:
@@ -155,23 +132,11 @@ class ObjectKeypointLabel(BaseKeypointCodec):
             keypoints_visible = np.ones((1, count))
         weights = np.asarray(keypoints_visible, np.float32).reshape(1, count)
         return label | dict(
-            keypoint_labels=np.float32((pixels - self._middle) / self.input_size[1])[None],
+            keypoint_labels=np.float32(self._from_pixels(pixels))[None],
             keypoint_weights=weights,
             keypoints_3d=np.float32(points)[None],
             keypoints_3d_weights=weights,
         )
-
-    def decode(self, encoded: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Turn coordinates u of keypoints into pixels of the input.
-
-        Args:
-            encoded: Shape (N, K, 2).
-
-        Returns:
-            Pixels, (N, K, 2), and scores, (N, K): ones, since a regressed point has none.
-        """
-        pixels = encoded * self.input_size[1] + self._middle
-        return pixels.astype(np.float32), np.ones(encoded.shape[:-1], np.float32)
 
     def _in_the_crop(
         self,

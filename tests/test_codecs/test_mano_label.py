@@ -125,14 +125,16 @@ def test_left_hands_and_labels_that_were_not_rotated_are_refused(codec, sample):
         codec.encode(**sample | dict(is_right=np.zeros(1)))
     codec.encode(**sample, bbox_rotation=np.zeros(1))
     codec.encode(**sample, bbox_rotation=np.ones(1), mesh_rotation=1.0)
-    with pytest.raises(ValueError, match=r"mamba_mm\.MeshRotate.*after TopdownAffine"):
+    with pytest.raises(
+        ValueError, match=r"^MANOLabel: .*mamba_mm\.MeshRotate.*after TopdownAffine"
+    ):
         codec.encode(**sample, bbox_rotation=np.ones(1))
 
 
 def test_a_wrong_shape_or_size_is_refused(codec, sample):
     with pytest.raises(ValueError, match=r"shape \(48,\), expected \(1, 48\)"):
         codec.encode(**sample | dict(mano_pose=sample["mano_pose"][0]))
-    with pytest.raises(ValueError, match="input_size must be"):
+    with pytest.raises(ValueError, match=r"^MANOLabel: input_size must be"):
         KEYPOINT_CODECS.build(dict(type="mamba_mm.MANOLabel", input_size=(256,)))
 
 
