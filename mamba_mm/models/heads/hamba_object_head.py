@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .hamba_head import HambaHead
 from .keypoint_graph import all_pairs
+from .mesh_head import Prediction, label_of_each
 
 OUTPUT_MODEL = "mamba_mm.ClassPointsOutputModel"
 LOSSES = {"kpt3d": {"type": "mamba_mm.CentredKeypoint3DL1Loss"}}
@@ -103,7 +104,23 @@ class HambaObjectHead(HambaHead):
             ValueError: When a label is missing.
         """
         with self.output_model.of_classes(_gather(batch_data_samples, "object_label")):
-            predictions = self.forward(feats)
+            return super().loss(feats, batch_data_samples, train_cfg)
+
+    def labels_of(
+        self, predictions: Mapping[str, Prediction], batch_data_samples: Sequence[PoseDataSample]
+    ) -> dict[str, Tensor]:
+        """Concatenate the labels of a batch, each in the pose that its prediction is nearest to.
+
+        Args:
+            predictions: What :meth:`forward` returned.
+            batch_data_samples: With the labels of :class:`mamba_mm.ObjectKeypointLabel`.
+
+        Returns:
+            As :meth:`HandMeshHead.labels_of`.
+
+        Raises:
+            ValueError: When a label is missing.
+        """
         labels = {name: _gather(batch_data_samples, name) for name in self.loss_module.label_names}
         variant = nearest_variant(
             [prediction.joints_3d for prediction in predictions.values()],
@@ -112,12 +129,7 @@ class HambaObjectHead(HambaHead):
         rows = torch.arange(len(variant), device=variant.device)
         for name in set(_VARIANTS) & labels.keys():
             labels[name] = labels[name][rows, variant]
-        losses = {}
-        for output, prediction in predictions.items():
-            prefix = "loss_" if output == "final" else f"loss_{output}_"
-            for name, value in self.loss_module(prediction, labels).items():
-                losses[prefix + name] = self.outputs[output] * value
-        return losses
+        return labels
 
 
 def nearest_variant(points: Sequence[Tensor], variants: Tensor) -> Tensor:
@@ -155,13 +167,8 @@ def _with_defaults(
 
 def _gather(samples: Sequence[PoseDataSample], name: str) -> Tensor:
     """Concatenate a label of all samples; one with fewer variants repeats its first."""
-    missing = [i for i, sample in enumerate(samples) if name not in sample.gt_instance_labels]
-    if missing:
-        raise ValueError(
-            f"samples {missing} have no label {name!r}: encode them with the codec "
-            "mamba_mm.ObjectKeypointLabel, in test pipelines too"
-        )
-    labels = [sample.gt_instance_labels[name] for sample in samples]
+    advice = "mamba_mm.ObjectKeypointLabel, in test pipelines too"
+    labels = label_of_each(samples, name, advice)
     if name in _VARIANTS:
         most = max(label.shape[1] for label in labels)
         labels = [

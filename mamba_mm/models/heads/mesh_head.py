@@ -194,7 +194,7 @@ class HandMeshHead(BaseHead):
         Raises:
             ValueError: When a label is missing.
         """
-        labels = {name: _gather(batch_data_samples, name) for name in self.loss_module.label_names}
+        labels = self.labels_of(predictions, batch_data_samples)
         losses = {}
         for output, prediction in predictions.items():
             prefix = "loss_" if output == "final" else f"loss_{output}_"
@@ -202,13 +202,42 @@ class HandMeshHead(BaseHead):
                 losses[prefix + name] = self.outputs[output] * value
         return losses
 
+    def labels_of(
+        self, predictions: Mapping[str, Prediction], batch_data_samples: Sequence[PoseDataSample]
+    ) -> dict[str, Tensor]:
+        """Concatenate the labels that the losses of a batch need.
 
-def _gather(samples: Sequence[PoseDataSample], name: str) -> Tensor:
-    """Concatenate a label of all samples."""
+        Args:
+            predictions: What :meth:`forward` returned; for heads whose labels depend on it.
+            batch_data_samples: With these labels.
+
+        Returns:
+            Those of ``loss_module.label_names``, by name.
+
+        Raises:
+            ValueError: When a label is missing.
+        """
+        advice = "mamba_mm.MANOLabel, or turn the losses that need it off"
+        return {
+            name: torch.cat(label_of_each(batch_data_samples, name, advice))
+            for name in self.loss_module.label_names
+        }
+
+
+def label_of_each(samples: Sequence[PoseDataSample], name: str, advice: str) -> list[Tensor]:
+    """Return a label of each sample.
+
+    Args:
+        samples: The samples.
+        name: Of the label.
+        advice: The codec that makes it, for the message, and what else can be done.
+
+    Raises:
+        ValueError: A sample has no such label.
+    """
     missing = [i for i, sample in enumerate(samples) if name not in sample.gt_instance_labels]
     if missing:
         raise ValueError(
-            f"samples {missing} have no label {name!r}: encode them with the codec "
-            "mamba_mm.MANOLabel, or turn the losses that need it off"
+            f"samples {missing} have no label {name!r}: encode them with the codec {advice}"
         )
-    return torch.cat([sample.gt_instance_labels[name] for sample in samples])
+    return [sample.gt_instance_labels[name] for sample in samples]
