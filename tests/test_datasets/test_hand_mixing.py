@@ -22,7 +22,8 @@ from mamba_mm.datasets.hand_mesh.hint import HIntDataset
 from mamba_mm.datasets.hand_mesh.onehand10k import OneHand10KMeshDataset
 from mamba_mm.datasets.hand_mesh.wholebody import COCOWholeBodyHandMeshDataset
 
-MIX = Path(__file__).parents[2] / "configs" / "_base_" / "hamba" / "mix.py"
+CONFIGS = Path(__file__).parents[2] / "configs" / "mmpose" / "hamba"
+MIX = CONFIGS / "hamba_vit-h_2xb28-170k_mix-256x192.py"
 HAMER_SHARES = {
     "freihand": 0.25,
     "interhand26m": 0.25,

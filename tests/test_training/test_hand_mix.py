@@ -16,11 +16,12 @@ from hand_mesh_samples import write_freihand
 
 from mamba_mm.datasets.hand_mesh.tar_index import INDEX_NAME
 
+MIX = CONFIGS / "mmpose" / "hamba" / "hamba_vit-h_2xb28-170k_mix-256x192.py"
 # Small, on a CPU; the data and the losses are those of the shipped file.
 SMALL = """
 _base_ = {base!r}
 model = dict(
-    backbone=dict(type="mamba_mm.VMamba", arch="nano", out_indices=(2,)),
+    backbone=dict(_delete_=True, type="mamba_mm.VMamba", arch="nano", out_indices=(2,)),
     head=dict(in_channels=128, embed_dims=32, jr=dict(depth=1), ts=dict(token_offset=0.0)),
 )
 train_dataloader = dict(batch_size=4, num_workers=0, persistent_workers=False)
@@ -34,7 +35,7 @@ env_cfg = dict(dist_cfg=dict(backend="gloo"))
 @pytest.mark.slow
 def test_the_mix_trains_and_is_validated_on_freihand(tmp_path):
     config = tmp_path / "small.py"
-    config.write_text(SMALL.format(base=str(CONFIGS / "_base_" / "hamba" / "mix.py")))
+    config.write_text(SMALL.format(base=str(MIX)))
     flat = dict(has_hand_pose=0.0, keypoints_3d=hamer_label(0)["keypoints_3d"] * 0)
     sets = ("freihand", "interhand26m", "mtc", "rhd", "ho3d", "h2o3d", "dex")
     folders = [tmp_path / "hamer" / "dataset_tars" / f"{name}-train" for name in sets]
