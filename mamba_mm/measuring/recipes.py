@@ -119,6 +119,12 @@ def options_for_epochs(config: Config, epochs: int) -> dict[str, object]:
     return options
 
 
+def as_cfg_options(options: Mapping[str, object]) -> list[str]:
+    """Write options as ``NAME=VALUE``, as ``--cfg-options`` takes them."""
+    # MMEngine reads a list from a text without spaces.
+    return [f"{name}={value}".replace(" ", "") for name, value in options.items()]
+
+
 def _scaled(value: object, factor: float) -> object:
     if isinstance(value, (list, tuple)):
         return [_scaled(item, factor) for item in value]

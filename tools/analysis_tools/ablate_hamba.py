@@ -38,6 +38,7 @@ from mamba_mm.ablation.variants import FULL, METRICS, VARIANTS, Variant, own_var
 from mamba_mm.datasets.toy_hands import ToyHandsConfig, write_toy_hands
 from mamba_mm.datasets.toy_hands.folder import STAMP
 from mamba_mm.measuring.recipes import (
+    as_cfg_options,
     differences,
     options_for_epochs,
     read_config,
@@ -47,7 +48,6 @@ from mamba_mm.measuring.recipes import (
 from mamba_mm.measuring.repeated_training import (
     DATA_KEY,
     Launch,
-    OtherRecipeError,
     Training,
     end_of,
     one_call_at_a_time,
@@ -56,6 +56,12 @@ from mamba_mm.measuring.repeated_training import (
     refuse_repeated,
 )
 from mamba_mm.measuring.side_by_side import Processes, threads_of_each, train_side_by_side
+from mamba_mm.measuring.training_command import (
+    add_training_arguments,
+    drawn_data,
+    exit_status_of,
+    say,
+)
 from mamba_mm.models.body_models import MANOLayer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -87,7 +93,6 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help="a variant of your own: a name, and how it differs, as for --cfg-options",
     )
     parser.add_argument("--list", action="store_true", help="print the variants, train nothing")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="SEED")
     parser.add_argument(
         "--jobs",
         type=int,
@@ -108,21 +113,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="CONFIG",
         help="what the full model is and how it is trained (default: a minute on a core)",
     )
-    parser.add_argument("--epochs", type=int, help="train so long; the schedule is fitted to it")
-    parser.add_argument(
-        "--cfg-options",
-        nargs="+",
-        default=[],
-        metavar="NAME=VALUE",
-        help="changes of all variants, as tools/train.py takes them",
-    )
-    parser.add_argument(
-        "--data",
-        type=Path,
-        default=Path("data/toy_hands_ablation"),
-        metavar="FOLDER",
-        help="of the drawn hands, which are drawn if it is missing (default: %(default)s)",
-    )
+    add_training_arguments(parser, "variants", "hands", Path("data/toy_hands_ablation"))
     for name, default in DRAWN.items():
         parser.add_argument(
             f"--{name.replace('_', '-')}",
@@ -165,8 +156,7 @@ def common_options(config: Config, args: argparse.Namespace) -> list[str]:
     if args.epochs is not None:
         options = options_for_epochs(config, args.epochs)
         options["train_cfg.val_interval"] = args.epochs
-    # MMEngine reads a list from a text without spaces.
-    return [*(f"{k}={v}".replace(" ", "") for k, v in options.items()), *args.cfg_options]
+    return [*as_cfg_options(options), *args.cfg_options]
 
 
 def check_recipe(config: Config, path: Path) -> None:
@@ -197,26 +187,15 @@ def refuse_without_effect(recipes: Mapping[str, Mapping[str, str]]) -> None:
             )
 
 
-def drawn_data(args: argparse.Namespace, recipe: Mapping[str, str]) -> str:
-    """Draw the hands if the recipe reads them and they are missing.
-
-    A set that is there is taken as it is unless something of it is asked for.
-
-    Returns:
-        What the set was drawn by, or nothing if the recipe reads other data.
-
-    Raises:
-        FileExistsError: The folder holds something else than was asked for.
-    """
-    if not any(str(args.data.resolve()) in value for value in recipe.values()):
-        return ""
-    asked = {name: getattr(args, name) for name in DRAWN if getattr(args, name) is not None}
-    if asked or not (args.data / STAMP).is_file():
-        try:
-            write_toy_hands(args.data, ToyHandsConfig(**(DRAWN | asked)), report=say)
-        except FileExistsError as error:
-            raise FileExistsError(f"{error}. Here: name another folder with --data") from error
-    return (args.data / STAMP).read_text().strip()
+def drawn_hands(args: argparse.Namespace, recipe: Mapping[str, str]) -> str:
+    """Draw the hands if the recipe reads them; see :func:`drawn_data`."""
+    return drawn_data(
+        args.data / STAMP,
+        [recipe],
+        {name: getattr(args, name) for name in DRAWN},
+        lambda asked: write_toy_hands(args.data, ToyHandsConfig(**(DRAWN | asked)), report=say),
+        "name another folder with --data",
+    )
 
 
 def parameters_of(config: Config) -> int:
@@ -235,11 +214,6 @@ def mean_hand_errors(config: Config) -> dict[str, float]:
         held_out = build_dataset(config.val_dataloader.dataset)
     errors = errors_of(layer, *mean_hand(train), held_out)
     return {name.removeprefix(PREFIX): value for name, value in errors.items()}
-
-
-def say(line: str) -> None:
-    """Print a line at once."""
-    print(line, flush=True)
 
 
 class Report:
@@ -325,7 +299,7 @@ def plan(
     }
     recipes = {name: recipe_of(config) for name, config in configs.items()}
     refuse_without_effect(recipes)
-    data = drawn_data(args, recipes[FULL.name])
+    data = drawn_hands(args, recipes[FULL.name])
     trainings = [
         Training(
             config=args.recipe,
@@ -397,14 +371,7 @@ def main(arguments: Sequence[str] | None = None, launch: Launch | None = None) -
     if args.list:
         print(listing())
         return 0
-    try:
-        return 0 if ablate(args, launch) else 1
-    except (OtherRecipeError, ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\ninterrupted; the same command goes on", file=sys.stderr)
-        return 130
+    return exit_status_of(lambda: ablate(args, launch))
 
 
 if __name__ == "__main__":

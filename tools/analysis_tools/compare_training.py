@@ -28,6 +28,7 @@ from torch import nn
 from mamba_mm.datasets.shapes import ShapesConfig, write_shapes_coco
 from mamba_mm.datasets.shapes.coco import STAMP
 from mamba_mm.measuring.recipes import (
+    as_cfg_options,
     differences_beside_the_backbone,
     listed,
     options_for_epochs,
@@ -38,7 +39,6 @@ from mamba_mm.measuring.recipes import (
 from mamba_mm.measuring.repeated_training import (
     DATA_KEY,
     Launch,
-    OtherRecipeError,
     Training,
     end_of,
     in_turns,
@@ -47,6 +47,12 @@ from mamba_mm.measuring.repeated_training import (
     refuse_another_recipe,
     refuse_repeated,
     train,
+)
+from mamba_mm.measuring.training_command import (
+    add_training_arguments,
+    drawn_data,
+    exit_status_of,
+    say,
 )
 from mamba_mm.measuring.training_curves import read_run, running_mean
 from mamba_mm.measuring.training_plot import write_plot
@@ -81,8 +87,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="CONFIG",
         help="the first is what the others are compared with (default: the ready-made pair)",
     )
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="SEED")
-    parser.add_argument("--epochs", type=int, help="train so long; the schedule is fitted to it")
+    add_training_arguments(parser, "configs", "shapes", Path("data/shapes"))
     parser.add_argument(
         "--metric", default="coco/bbox_mAP", help="of the validation (default: %(default)s)"
     )
@@ -91,13 +96,6 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         choices=("greater", "less"),
         default="greater",
         help="which value of the metric is better (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--cfg-options",
-        nargs="+",
-        default=[],
-        metavar="NAME=VALUE",
-        help="changes of all configs, as tools/train.py takes them",
     )
     parser.add_argument(
         "--allow-differences",
@@ -110,13 +108,6 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         default=5,
         metavar="N",
         help="the picture's loss is a running mean of so many logged values (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--data",
-        type=Path,
-        default=Path("data/shapes"),
-        metavar="FOLDER",
-        help="of the drawn shapes, which are drawn if it is missing (default: %(default)s)",
     )
     shapes = ShapesConfig()
     for split in ("train", "val"):
@@ -143,8 +134,7 @@ def options_of(config: Config, args: argparse.Namespace) -> tuple[str, ...]:
         options["train_cfg.val_interval"] = 1
     if args.epochs is not None:
         options |= options_for_epochs(config, args.epochs)
-    # MMEngine reads a list from a text without spaces.
-    return (*(f"{k}={v}".replace(" ", "") for k, v in options.items()), *args.cfg_options)
+    return (*as_cfg_options(options), *args.cfg_options)
 
 
 def refuse_unequal_recipes(
@@ -189,35 +179,15 @@ def _count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def drawn_data(args: argparse.Namespace, recipes: Sequence[Mapping[str, str]]) -> str:
-    """Draw the shapes if a config reads them and they are missing.
-
-    A set that is there is taken as it is unless a number of images is asked for.
-
-    Returns:
-        What the set was drawn by, or nothing if no config reads it.
-
-    Raises:
-        FileExistsError: The folder holds something else than was asked for.
-    """
-    folder, stamp = str(args.data.resolve()), args.data / STAMP
-    if not any(folder in value for recipe in recipes for value in recipe.values()):
-        return ""
-    given = {"train_images": args.train_images, "val_images": args.val_images}
-    chosen = {name: count for name, count in given.items() if count is not None}
-    if chosen or not stamp.is_file():
-        try:
-            write_shapes_coco(args.data, ShapesConfig(**chosen), report=say)
-        except FileExistsError as error:
-            raise FileExistsError(
-                f"{error}. Here: --data FOLDER, or leave --train-images and --val-images out"
-            ) from error
-    return stamp.read_text().strip()
-
-
-def say(line: str) -> None:
-    """Print a line at once."""
-    print(line, flush=True)
+def drawn_shapes(args: argparse.Namespace, recipes: Sequence[Mapping[str, str]]) -> str:
+    """Draw the shapes if a config reads them; see :func:`drawn_data`."""
+    return drawn_data(
+        args.data / STAMP,
+        recipes,
+        {"train_images": args.train_images, "val_images": args.val_images},
+        lambda asked: write_shapes_coco(args.data, ShapesConfig(**asked), report=say),
+        "--data FOLDER, or leave --train-images and --val-images out",
+    )
 
 
 class Comparison:
@@ -327,7 +297,7 @@ def compare(args: argparse.Namespace, launch: Launch | None = None) -> bool:
     recipes = {path: recipe_of(with_options(c, options[path])) for path, c in configs.items()}
     notes = refuse_unequal_recipes(recipes, allowed=args.allow_differences)
     comparison = Comparison(configs, args, notes)
-    data = drawn_data(args, list(recipes.values()))
+    data = drawn_shapes(args, list(recipes.values()))
     recipes = {path: {**recipe, DATA_KEY: data} for path, recipe in recipes.items()}
     trainings = in_turns(recipes, args.seeds, args.out, options)
     for training in trainings:
@@ -343,14 +313,8 @@ def compare(args: argparse.Namespace, launch: Launch | None = None) -> bool:
 
 def main(arguments: Sequence[str] | None = None, launch: Launch | None = None) -> int:
     """Compare; return the exit status."""
-    try:
-        return 0 if compare(parse_args(arguments), launch) else 1
-    except (OtherRecipeError, ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\ninterrupted; the same command goes on", file=sys.stderr)
-        return 130
+    args = parse_args(arguments)
+    return exit_status_of(lambda: compare(args, launch))
 
 
 if __name__ == "__main__":
