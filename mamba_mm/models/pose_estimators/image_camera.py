@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from mmengine.structures import InstanceData
 
 from mamba_mm.models.body_models.camera import (
     crop_camera,
@@ -106,6 +107,17 @@ def assumed_intrinsics(width: int, height: int) -> Intrinsics:
     Depth follows from the focal length, so it is not metric.
     """
     return Intrinsics(default_focal_length((width, height)), np.array([width / 2, height / 2]))
+
+
+def annotated_matrix(truth: InstanceData) -> np.ndarray | None:
+    """Return the camera's matrix (3, 3), float64, where the data set has it.
+
+    Args:
+        truth: Annotations of one sample.
+    """
+    if "cam_K" not in truth or not np.all(truth.get("has_cam", 0)):
+        return None
+    return np.asarray(truth.cam_K, dtype=np.float64)[0]
 
 
 def known_intrinsics(matrix: np.ndarray) -> Intrinsics:

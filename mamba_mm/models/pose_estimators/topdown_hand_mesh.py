@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from mmengine.structures import InstanceData
 from mmpose.models.pose_estimators import TopdownPoseEstimator
@@ -9,7 +11,7 @@ from mmpose.structures import PoseDataSample
 
 from .image_camera import (
     CropBox,
-    Intrinsics,
+    annotated_matrix,
     assumed_intrinsics,
     camera_of_crop,
     camera_of_image,
@@ -44,45 +46,22 @@ class TopdownHandMeshEstimator(TopdownPoseEstimator):
 
     Args:
         backbone (dict): Config of the backbone.
-        neck (dict, optional): Config of the neck.
-        head (dict, optional): Config of the head, such as ``mamba_mm.HambaHead``.
-        train_cfg (dict, optional): Handed to the head.
         test_cfg (dict, optional): ``output_keypoint_indices`` as in MMPose; no ``flip_test``.
-        data_preprocessor (dict, optional): Config of the preprocessor.
-        init_cfg (dict, optional): Initialisation.
-        metainfo (dict, optional): Replaces the data set's.
+        **settings: What else MMPose's ``TopdownPoseEstimator`` takes, such as ``head``, the config
+            of a ``mamba_mm.HambaHead``.
 
     Raises:
         ValueError: When ``test_cfg`` asks for the flip test.
     """
 
-    def __init__(
-        self,
-        backbone: dict,
-        neck: dict | None = None,
-        head: dict | None = None,
-        train_cfg: dict | None = None,
-        test_cfg: dict | None = None,
-        data_preprocessor: dict | None = None,
-        init_cfg: dict | None = None,
-        metainfo: dict | None = None,
-    ) -> None:
+    def __init__(self, backbone: dict, *, test_cfg: dict | None = None, **settings: Any) -> None:
         if test_cfg and test_cfg.get("flip_test", False):
             raise ValueError(
                 "TopdownHandMeshEstimator: test_cfg.flip_test averages an image with its mirror "
                 "image, in which a right hand is a left hand, and this network knows right hands "
                 "only; set flip_test=False"
             )
-        super().__init__(
-            backbone=backbone,
-            neck=neck,
-            head=head,
-            train_cfg=train_cfg,
-            test_cfg=test_cfg,
-            data_preprocessor=data_preprocessor,
-            init_cfg=init_cfg,
-            metainfo=metainfo,
-        )
+        super().__init__(backbone, test_cfg=test_cfg, **settings)
 
     def add_pred_to_datasample(
         self,
@@ -134,7 +113,8 @@ class TopdownHandMeshEstimator(TopdownPoseEstimator):
         pred.crop_focal_length = crop.focal_length
         pred.crop_principal_point = crop.principal_point
 
-        intrinsics = _annotated_intrinsics(sample) or assumed_intrinsics(width, height)
+        cam_K = annotated_matrix(sample.gt_instances)
+        intrinsics = assumed_intrinsics(width, height) if cam_K is None else known_intrinsics(cam_K)
         image = camera_of_image(pred.cam, box, scale_min, intrinsics)
         pred.cam_translation = image.translation
         pred.focal_length = image.focal_length
@@ -164,11 +144,3 @@ def _crop_box(sample: PoseDataSample, flipped: bool) -> CropBox:
     if flipped:
         center = unmirror_pixels(center, sample.ori_shape[1])
     return CropBox(center, float(sample.input_scale[1]))
-
-
-def _annotated_intrinsics(sample: PoseDataSample) -> Intrinsics | None:
-    """Focal length and principal point of the original image, where the data set has them."""
-    truth = sample.gt_instances
-    if "cam_K" not in truth or not np.all(truth.get("has_cam", 0)):
-        return None
-    return known_intrinsics(np.asarray(truth.cam_K, dtype=np.float64)[0])

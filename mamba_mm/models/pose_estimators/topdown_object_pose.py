@@ -9,7 +9,14 @@ from mmengine.structures import InstanceData
 from mmpose.models.pose_estimators import TopdownPoseEstimator
 from mmpose.structures import PoseDataSample
 
-from .image_camera import CropBox, Intrinsics, assumed_intrinsics, camera_of_image, known_intrinsics
+from .image_camera import (
+    CropBox,
+    Intrinsics,
+    annotated_matrix,
+    assumed_intrinsics,
+    camera_of_image,
+    known_intrinsics,
+)
 from .object_pose_recovery import RigidPose, pose_from_pixels, pose_from_points
 
 
@@ -86,14 +93,14 @@ class TopdownObjectPoseEstimator(TopdownPoseEstimator):
                 f"TopdownObjectPoseEstimator: gt_instances have no {', '.join(missing)}; encode "
                 "samples with the codec mamba_mm.ObjectKeypointLabel, in test pipelines too"
             )
-        height, width = sample.ori_shape[:2]
-        intrinsics = assumed_intrinsics(width, height)
-        cam_K = _matrix(intrinsics)
-        if "cam_K" in truth and np.all(truth.get("has_cam", 0)):
-            cam_K = np.asarray(truth.cam_K, dtype=np.float64)[0]
-            intrinsics = known_intrinsics(cam_K)
+        cam_K = annotated_matrix(truth)
+        if cam_K is None:
+            height, width = sample.ori_shape[:2]
+            cam_K = _matrix(assumed_intrinsics(width, height))
         box = CropBox(np.float64(sample.input_center), float(sample.input_scale[1]))
-        camera = camera_of_image(pred.cam, box, self.head.output_model.cam_scale_min, intrinsics)
+        camera = camera_of_image(
+            pred.cam, box, self.head.output_model.cam_scale_min, known_intrinsics(cam_K)
+        )
         model = np.asarray(truth.keypoints_model[0], dtype=np.float64)
         fit = pose_from_points(model, pred.keypoints_3d[0] + camera.translation[0])
         pnp = pose_from_pixels(model, pred.keypoints[0], cam_K)
