@@ -6,7 +6,7 @@ import pytest
 import torch
 from hand_mesh_samples import SIZE, make_hand, mirrored, write_coco
 from mmengine.dataset import Compose
-from mmengine.registry import DATASETS, TRANSFORMS, DefaultScope, init_default_scope
+from mmengine.registry import DATASETS, TRANSFORMS
 
 pytest.importorskip("mmpose")
 
@@ -26,13 +26,7 @@ MOVE = dict(
 FLIP = dict(type="mamba_mm.HandMeshRandomFlip")
 APPEND = dict(type="mamba_mm.AppendDepth")
 
-
-@pytest.fixture(autouse=True)
-def mmpose_scope():
-    init_default_scope("mmpose")
-    np.random.seed(0)
-    with DefaultScope.overwrite_default_scope("mmpose"):
-        yield
+pytestmark = pytest.mark.usefixtures("mmpose_scope")
 
 
 def transform(name, **options):

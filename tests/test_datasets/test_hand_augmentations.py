@@ -8,7 +8,7 @@ import pytest
 from mmcv.transforms.utils import cache_random_params
 from mmengine.config import Config
 from mmengine.dataset import Compose
-from mmengine.registry import TRANSFORMS, DefaultScope, init_default_scope
+from mmengine.registry import TRANSFORMS, DefaultScope
 
 pytest.importorskip("mmpose")
 
@@ -25,13 +25,7 @@ INPUT_SIZE = (192, 256)
 AFFINE = dict(type="TopdownAffine", input_size=INPUT_SIZE, use_udp=False)
 LABELS = ("keypoints", "keypoints_visible", "keypoints_cam", "vertices_cam", "mano_pose", "cam_K")
 
-
-@pytest.fixture(autouse=True)
-def mmpose_scope():
-    init_default_scope("mmpose")
-    np.random.seed(0)
-    with DefaultScope.overwrite_default_scope("mmpose"):
-        yield
+pytestmark = pytest.mark.usefixtures("mmpose_scope")
 
 
 def transform(name, **options):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from mmengine.dataset import Compose
-from mmengine.registry import DATASETS, TRANSFORMS, DefaultScope, init_default_scope
+from mmengine.registry import DATASETS, TRANSFORMS
 from mmengine.runner import Runner
 
 pytest.importorskip("mmpose")
@@ -52,13 +52,7 @@ TRAIN = [*TO_CROP, MOVE, AFFINE, dict(type="mamba_mm.MeshRotate")]
 TRAIN += [dict(type="mamba_mm.ChannelGain"), *TO_LABELS]
 TEST = [*TO_CROP, AFFINE, *TO_LABELS]
 
-
-@pytest.fixture(autouse=True)
-def mmpose_scope():
-    init_default_scope("mmpose")
-    np.random.seed(0)
-    with DefaultScope.overwrite_default_scope("mmpose"):
-        yield
+pytestmark = pytest.mark.usefixtures("mmpose_scope")
 
 
 def transform(name, **options):

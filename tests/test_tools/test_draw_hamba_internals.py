@@ -6,14 +6,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
 
 pytest.importorskip("mmpose")
-from mmengine.config import Config
-from mmengine.registry import DefaultScope
-from mmpose.registry import MODELS
-
-from mamba_mm.datasets.toy_hands import ToyHandsConfig, write_toy_hands
+from untrained_hands import write_untrained
 
 ROOT = Path(__file__).parents[2]
 TOOL = ROOT / "tools" / "analysis_tools" / "draw_hamba_internals.py"
@@ -28,16 +23,7 @@ def tool():
 @pytest.fixture
 def checkpoint(tmp_path, monkeypatch):
     """Random weights, and a set of two images."""
-    data = tmp_path / "hands"
-    config = ToyHandsConfig(train_images=1, val_images=2, image_size=96)
-    write_toy_hands(data, config, report=lambda line: None)
-    monkeypatch.setenv("MAMBA_MM_HANDS_DATA", str(data))
-    torch.manual_seed(0)
-    with DefaultScope.overwrite_default_scope("mmpose"):
-        model = MODELS.build(Config.fromfile(CONFIG).model)
-    path = tmp_path / "random.pth"
-    torch.save({"state_dict": model.state_dict()}, path)
-    return path
+    return write_untrained(tmp_path, CONFIG, monkeypatch)
 
 
 def test_a_set_and_a_photograph(tool, checkpoint, tmp_path, capsys, monkeypatch):

@@ -7,14 +7,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
 
 pytest.importorskip("mmpose")
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
-from mmpose.registry import MODELS
-
-from mamba_mm.datasets.toy_hands import ToyHandsConfig, write_toy_hands
+from untrained_hands import write_untrained
 
 ROOT = Path(__file__).parents[2]
 TOOL = ROOT / "tools" / "analysis_tools" / "draw_hand_errors.py"
@@ -30,14 +27,8 @@ def tool():
 def trained(tmp_path_factory):
     """A set with a right and a left hand held out, and random weights."""
     folder = tmp_path_factory.mktemp("errors")
-    config = ToyHandsConfig(train_images=1, val_images=2, image_size=96, left_share=0.5)
-    write_toy_hands(folder / "hands", config, report=lambda line: None)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MAMBA_MM_HANDS_DATA", str(folder / "hands"))
-        torch.manual_seed(0)
-        with DefaultScope.overwrite_default_scope("mmpose"):
-            model = MODELS.build(Config.fromfile(CONFIG).model)
-    torch.save({"state_dict": model.state_dict()}, folder / "random.pth")
+        write_untrained(folder, CONFIG, patch, left_share=0.5)
     return folder
 
 

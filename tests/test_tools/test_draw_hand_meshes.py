@@ -4,14 +4,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
 
 pytest.importorskip("mmpose")
-from mmengine.config import Config
-from mmengine.registry import DefaultScope
-from mmpose.registry import MODELS
-
-from mamba_mm.datasets.toy_hands import ToyHandsConfig, write_toy_hands
+from untrained_hands import write_untrained
 
 ROOT = Path(__file__).parents[2]
 TOOL = ROOT / "tools" / "analysis_tools" / "draw_hand_meshes.py"
@@ -26,17 +21,7 @@ def tool():
 @pytest.fixture
 def checkpoint(tmp_path, monkeypatch):
     """Random weights; the set that the config names has a right and a left hand held out."""
-    data = tmp_path / "hands"
-    config = ToyHandsConfig(train_images=1, val_images=2, image_size=96, left_share=0.5)
-    write_toy_hands(data, config, report=lambda line: None)
-    monkeypatch.setenv("MAMBA_MM_HANDS_DATA", str(data))
-    monkeypatch.delenv("MAMBA_MM_MANO", raising=False)
-    torch.manual_seed(0)
-    with DefaultScope.overwrite_default_scope("mmpose"):
-        model = MODELS.build(Config.fromfile(CONFIG).model)
-    path = tmp_path / "random.pth"
-    torch.save({"state_dict": model.state_dict()}, path)
-    return path
+    return write_untrained(tmp_path, CONFIG, monkeypatch, left_share=0.5)
 
 
 def test_pictures_a_sheet_and_meshes(tool, checkpoint, tmp_path, capsys):
