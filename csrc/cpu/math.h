@@ -3,6 +3,8 @@
 
 #include <cmath>
 
+#include "softplus_pieces.h"
+
 namespace mamba_mm {
 namespace MAMBA_MM_ISA {
 
@@ -17,8 +19,8 @@ struct Math<Vector<float>> {
   static constexpr float kLog2E = 1.44269504088896341f;
   // Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits.
   static constexpr float kMagic = 12582912.f;
-  // exp2_product is wrong, not just inaccurate, where the exponent field overflows.
-  static constexpr float kSafeExponent = 125.f;
+  // exp2_product is wrong, not just inaccurate, beyond it.
+  static constexpr float kSafeExponent = V::kLargestPower;
 
   // The factor that turns a decay rate into the second argument of exp2_product.
   static float rate(float a) { return a * kLog2E; }
@@ -28,7 +30,7 @@ struct Math<Vector<float>> {
 
   // 2^f for |f| <= 1/2: minimax polynomial, relative error 9e-8.
   template <int K>
-  static void exp2_fraction(const F* f, F* p) {
+  [[gnu::always_inline]] static void exp2_fraction(const F* f, F* p) {
     constexpr float kCoefficients[] = {0.00967151281f, 0.0555073374f, 0.240222421f, 0.693146978f, 1.f};
     for (int i = 0; i < K; ++i) p[i] = V::set1(0.00132647272f);
 #pragma GCC unroll 5
@@ -40,18 +42,18 @@ struct Math<Vector<float>> {
   // 2^(d a) for |d a| < kSafeExponent. The product never stands alone: it goes into the
   // rounding and into the remainder by fused multiply-adds.
   template <int K>
-  static void exp2_products(const F* d, F a, F* result) {
+  [[gnu::always_inline]] static void exp2_products(const F* d, F a, F* result) {
     const F magic = V::set1(kMagic);
-    F t[K], f[K];
+    F t[K], k[K], f[K];
 #pragma GCC unroll 8
     for (int i = 0; i < K; ++i) t[i] = V::fma(d[i], a, magic);
 #pragma GCC unroll 8
-    for (int i = 0; i < K; ++i) f[i] = V::sub(magic, t[i]);
+    for (int i = 0; i < K; ++i) k[i] = V::sub(t[i], magic);
 #pragma GCC unroll 8
-    for (int i = 0; i < K; ++i) f[i] = V::fma(d[i], a, f[i]);
+    for (int i = 0; i < K; ++i) f[i] = V::fms(d[i], a, k[i]);
     exp2_fraction<K>(f, result);
 #pragma GCC unroll 8
-    for (int i = 0; i < K; ++i) result[i] = V::scale_by_power_of_two(result[i], t[i]);
+    for (int i = 0; i < K; ++i) result[i] = V::scale_by_power_of_two(result[i], k[i], t[i]);
   }
 
   static F exp2_product(F d, F a) {
@@ -70,9 +72,9 @@ struct Math<Vector<float>> {
     F p;
     exp2_fraction<1>(&fraction, &p);
     // Two factors, because 2^k alone may not be a normal number.
-    const F t1 = V::fma(k, V::set1(0.5f), magic);
-    const F t2 = V::add(V::sub(k, V::sub(t1, magic)), magic);
-    return V::mul(V::mul(p, V::scale_by_power_of_two(one, t1)), V::scale_by_power_of_two(one, t2));
+    const F t1 = V::fma(k, V::set1(0.5f), magic), k1 = V::sub(t1, magic);
+    const F k2 = V::sub(k, k1), t2 = V::add(k2, magic);
+    return V::mul(V::mul(p, V::scale_by_power_of_two(one, k1, t1)), V::scale_by_power_of_two(one, k2, t2));
   }
 
   // exp(-|x|), at least exp(-87).
@@ -107,9 +109,17 @@ struct Math<Vector<float>> {
     for (int i = 0; i < K; ++i) result[i] = V::mul(t[i], V::fma(high[i], t2[i], low[i]));
   }
 
-  // In place: softplus(x). With kSlopes also its derivative, from the same exponential.
+  // In place: softplus(x), with kSlopes also its derivative.
   template <int K, bool kSlopes>
   static void softplus(F* x, F* slopes) {
+    if constexpr (V::kLookups)
+      if (softplus_by_pieces<V, K, kSlopes>(x, slopes)) return;
+    softplus_any<K, kSlopes>(x, slopes);
+  }
+
+  // The same for all arguments; the derivative from the same exponential.
+  template <int K, bool kSlopes>
+  static void softplus_any(F* x, F* slopes) {
     F e[K], log[K];
     exp_minus_abs<K>(x, e);
     if constexpr (kSlopes)

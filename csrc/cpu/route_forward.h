@@ -40,23 +40,37 @@ class RouteForwardScan {
 
   // Work items are batch x tiles, the last varying fastest.
   void run(int64_t begin, int64_t end) {
+    // A walk without a table writes every position, so that the first one need not add to zeros.
+    starts_sum_ = in_.states == 1 && in_.sequences > 0 && static_cast<Walk>(in_.walks[0]) != Walk::kTable;
     const int64_t tiles = (in_.dim + W - 1) / W;
     for (int64_t item = begin; item < end; ++item) {
       batch_ = item / tiles;
       channel_ = item % tiles * W;
       count_ = smaller(W, in_.dim - channel_);
       Tile::load(in_, in_.x, batch_, channel_, count_, x_, rows_.get());
-      Tile::clear(in_, sum_);
-      for (int64_t k = 0; k < in_.sequences; ++k) run_sequence(k);
+      if (!starts_sum_) Tile::clear(in_, sum_);
+      for (int64_t k = 0; k < in_.sequences; ++k) {
+        if (k + 1 == in_.sequences) request_tiles(item + 1, item + 1 < end);
+        run_sequence(k);
+      }
+      next_x_ = this_out_ = {};
       Tile::scale(in_, sum_);
       Tile::store(in_, call_.out, batch_, channel_, count_, sum_, rows_.get());
     }
   }
 
  private:
+  // What the last sequence asks for while it walks.
+  void request_tiles(int64_t next, bool is_mine) {
+    const int64_t tiles = (in_.dim + W - 1) / W, channel = next % tiles * W;
+    if (is_mine) next_x_ = TileRequest<V>(in_.x, next / tiles, channel, in_.dim - channel);
+    this_out_ = TileRequest<V>(call_.out, batch_, channel_, count_);
+  }
+
   void run_sequence(int64_t k) {
     sequence_ = k;
     lanes_.load(k, channel_, count_);
+    moderate_ = in_.softplus && in_.states == 1 && is_moderate<V>(lanes_.rate(0));
     memset(state_.get(), 0, in_.states * W * sizeof(T));
     for (int64_t t0 = 0; t0 < in_.length; t0 += kSteps) run_chunk(t0, smaller(kSteps, in_.length - t0));
   }
@@ -69,46 +83,82 @@ class RouteForwardScan {
       given_ = dt_.get();
       gather_delta<V>(in_, batch_, sequence_, channel_, count_, walk_.project, steps, dt_.get());
     }
-    if (in_.states == 1)
-      run_single_state(t0, steps);
+    if (starts_sum_ && sequence_ == 0)
+      run_single_state<true>(t0, steps);
+    else if (in_.states == 1)
+      run_single_state<false>(t0, steps);
     else
       run_states(t0, steps);
   }
 
   // With one state nothing needs to be kept between the loops: a step is finished at once.
+  template <bool kStart>
   void run_single_state(int64_t t0, int64_t steps) {
     F h = V::load(state_.get());
     for (int64_t begin = 0; begin < steps; begin += kCheckpointSteps) {
       if (call_.checkpoints != nullptr && t0 + begin > 0) save_checkpoint(0, (t0 + begin) / kCheckpointSteps - 1, h);
       const int64_t end = smaller(steps, begin + kCheckpointSteps);
       int64_t t = begin;
-      for (; t + kBlock <= end; t += kBlock) h = finish_steps<kBlock>(t, h);
-      for (; t < end; ++t) h = finish_steps<1>(t, h);
+      for (; t + kBlock <= end; t += kBlock) {
+        next_x_.template ask<0, kBlock>(t0 + t);
+        this_out_.template ask<1, kBlock>(t0 + t);
+        h = finish_steps<kBlock, kStart>(t, h);
+      }
+      for (; t < end; ++t) h = finish_steps<1, kStart>(t, h);
     }
     V::store(state_.get(), h);
   }
 
-  template <int kCount>
+  template <int kCount, bool kStart>
   F finish_steps(int64_t t, F h) {
+    if constexpr (V::kLookups) {
+      F dt[kCount], a[kCount];
+      if (moderate_) {
+        lanes_.template deltas<kCount>(records_.get() + t, given_at(t), dt);
+        if (softplus_by_pieces<V, kCount, false>(dt, nullptr)) {
+          Math<V>::template exp2_products<kCount>(dt, lanes_.rate(0), a);
+          return advance<kCount, kStart>(t, dt, a, h);
+        }
+      }
+      return finish_rare_steps<kCount, kStart>(t, h);
+    }
+    return finish_any_steps<kCount, kStart>(t, h);
+  }
+
+  // Out of line, so that the common case keeps its values in registers.
+  template <int kCount, bool kStart>
+  [[gnu::noinline]] F finish_rare_steps(int64_t t, F h) {
+    return finish_any_steps<kCount, kStart>(t, h);
+  }
+
+  template <int kCount, bool kStart>
+  F finish_any_steps(int64_t t, F h) {
+    F dt[kCount], a[kCount];
+    lanes_.template step_sizes<kCount, false>(records_.get() + t, given_at(t), dt, nullptr);
+    decays<V, kCount>(dt, lanes_.rate(0), a);
+    return advance<kCount, kStart>(t, dt, a, h);
+  }
+
+  template <int kCount, bool kStart>
+  [[gnu::always_inline]] F advance(int64_t t, const F* dt, const F* a, F h) {
     const T* const* records = records_.get() + t;
     const int32_t *read = walk_.read + t, *write = walk_.write + t;
     const T* x = x_;
     T* sum = sum_;
-    const F skip = lanes_.skip, rate = lanes_.rate(0);
+    const F skip = lanes_.skip;
     const int64_t at_B = in_.rank, at_C = at_B + 1;
-    F dt[kCount], a[kCount];
-    lanes_.template step_sizes<kCount, false>(records, given_ == nullptr ? nullptr : given_ + t * W, dt, nullptr);
-    decays<V, kCount>(dt, rate, a);
 #pragma GCC unroll 8
     for (int i = 0; i < kCount; ++i) {
       const F u = V::load(x + int64_t{read[i]} * W);
       h = V::fma(a[i], h, V::mul(V::mul(dt[i], u), V::set1(records[i][at_B])));
       const F y = V::fma(h, V::set1(records[i][at_C]), V::mul(skip, u));
       T* to = sum + int64_t{write[i]} * W;
-      V::store(to, V::add(V::load(to), y));
+      V::store(to, kStart ? y : V::add(V::load(to), y));
     }
     return h;
   }
+
+  const T* given_at(int64_t t) const { return given_ == nullptr ? nullptr : given_ + t * W; }
 
   void run_states(int64_t t0, int64_t steps) {
     StepRange<V> range;
@@ -128,8 +178,7 @@ class RouteForwardScan {
   template <int kCount>
   void prepare_steps(int64_t t, StepRange<V>& range) {
     F dt[kCount];
-    lanes_.template step_sizes<kCount, false>(records_.get() + t, given_ == nullptr ? nullptr : given_ + t * W, dt,
-                                              nullptr);
+    lanes_.template step_sizes<kCount, false>(records_.get() + t, given_at(t), dt, nullptr);
     const int32_t* read = walk_.read + t;
     const T* x = x_;
     T *dt_out = dt_.get() + t * W, *drive = drive_.get() + t * W;
@@ -217,6 +266,9 @@ class RouteForwardScan {
   RouteLanes<V> lanes_;
   T *const x_, *const sum_;
   Buffer<T> state_, dt_, drive_, y_, rows_;
+  TileRequest<V> next_x_, this_out_;
+  bool starts_sum_ = false;   // whether the first sequence's outputs are stored, not added
+  bool moderate_ = false;     // whether common step sizes leave the one state's decays in range
   const T* given_ = nullptr;  // delta of the chunk's steps, where it is given
   int64_t batch_ = 0, sequence_ = 0, channel_ = 0, count_ = 0;
 };

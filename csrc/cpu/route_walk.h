@@ -83,9 +83,9 @@ class RecordSteps {
     const Records& params = in_.params;
     const int64_t first = b * params.batch + k * params.sequence;
     if (direct_) {
-      const T* base = static_cast<const T*>(params.data) + first;
-      for (int64_t t = 0; t < steps; ++t)
-        at_[t] = positions[t] == in_.tokens ? zeros_.get() : base + positions[t] * params.position;
+      const T *base = static_cast<const T*>(params.data) + first, *zeros = zeros_.get();
+      const int64_t tokens = in_.tokens, stride = params.position;
+      for (int64_t t = 0; t < steps; ++t) at_[t] = positions[t] == tokens ? zeros : base + positions[t] * stride;
       return;
     }
     for (int64_t t = 0; t < steps; ++t) {
@@ -137,10 +137,9 @@ class RouteLanes {
   F A(int64_t n) { return V::load(A_.get() + n * W); }
   F rate(int64_t n) { return V::load(rates_.get() + n * W); }
 
-  // The step sizes of kCount steps, and with `slopes` their derivatives by delta. Delta is the
-  // projection W record, or `given`.
-  template <int kCount, bool kSlopes>
-  void step_sizes(const T* const* records, const T* given, F* dt, F* slopes) {
+  // Delta of kCount steps: the bias and the projection W record, or what is given.
+  template <int kCount>
+  void deltas(const T* const* records, const T* given, F* dt) {
     for (int i = 0; i < kCount; ++i) dt[i] = given == nullptr ? bias : V::add(bias, V::load(given + i * W));
     const T* weight = weight_.get();
     for (int64_t r = 0; r < in_.rank; ++r) {
@@ -148,6 +147,12 @@ class RouteLanes {
 #pragma GCC unroll 8
       for (int i = 0; i < kCount; ++i) dt[i] = V::fma(w, V::set1(records[i][r]), dt[i]);
     }
+  }
+
+  // The step sizes of kCount steps, and with `slopes` their derivatives by delta.
+  template <int kCount, bool kSlopes>
+  void step_sizes(const T* const* records, const T* given, F* dt, F* slopes) {
+    deltas<kCount>(records, given, dt);
     if (in_.softplus)
       Math<V>::template softplus<kCount, kSlopes>(dt, slopes);
     else if constexpr (kSlopes)

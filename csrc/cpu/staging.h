@@ -257,6 +257,36 @@ struct Staging {
   }
 };
 
+// Asks for the memory of a tile's W channels a line a step, long before it is read or written.
+template <class V>
+class TileRequest {
+  using T = typename V::T;
+  static constexpr int64_t W = V::W;
+
+ public:
+  template <class R>
+  TileRequest(const R& rows, int64_t b, int64_t c0, int64_t lanes) {
+    if (rows.dtype != dtype_of<T>() || lanes < W) return;
+    first_ = static_cast<const T*>(rows.data) + b * rows.batch + c0 * rows.channel;
+    // Channels last, the W channels of a step are a line; else W steps of a channel are one.
+    step_ = rows.time == 1 ? rows.channel : rows.time;
+    group_ = rows.time == 1 ? W : W * rows.time;
+  }
+  TileRequest() = default;
+
+  // For kCount steps, a divisor of W, from a multiple of kCount on.
+  template <int kWrite, int kCount>
+  void ask(int64_t step) const {
+    if (first_ == nullptr) return;
+    const T* line = first_ + step / W * group_ + step % W * step_;
+    for (int i = 0; i < kCount; ++i, line += step_) __builtin_prefetch(line, kWrite, 2);
+  }
+
+ private:
+  const T* first_ = nullptr;
+  int64_t step_ = 0, group_ = 0;
+};
+
 // The rows of B or C for some steps, one row of `steps` values a state, in the type of
 // the computation. Rows that already are what is needed are used where they lie.
 template <class V>

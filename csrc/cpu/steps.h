@@ -29,6 +29,12 @@ inline typename V::F decay(typename V::F dt, typename V::F rate) {
   return kFast ? Math<V>::exp2_product(dt, rate) : Math<V>::exp2_product_any(dt, rate);
 }
 
+// Whether steps of at most kLargestPiece leave the fast exponential in its range.
+template <class V>
+inline bool is_moderate(typename V::F rate) {
+  return !V::any_not_less(V::mul(V::abs(rate), V::set1(kLargestPiece)), V::set1(Math<V>::kSafeExponent));
+}
+
 // The decays of kCount steps at one rate.
 template <class V, int kCount>
 inline void decays(const typename V::F* dt, typename V::F rate, typename V::F* a) {

@@ -15,6 +15,7 @@ template <>
 struct Vector<float> {
   using T = float;
   static constexpr int W = 8;
+  static constexpr bool kLookups = false;  // tables of 32 values in two registers
   using F = __m256;
 
   static F load(const T* p) { return _mm256_loadu_ps(p); }
@@ -26,6 +27,7 @@ struct Vector<float> {
   static F mul(F a, F b) { return _mm256_mul_ps(a, b); }
   static F div(F a, F b) { return _mm256_div_ps(a, b); }
   static F fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
+  static F fms(F a, F b, F c) { return _mm256_fmsub_ps(a, b, c); }
   // To float rounding: the processor's estimate of 12 bits and two steps of Newton's method.
   static F reciprocal(F x) {
     F r = _mm256_rcp_ps(x);
@@ -44,7 +46,9 @@ struct Vector<float> {
   static bool any_not_less(F a, F b) {
     return _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_NLT_UQ)) != 0;
   }
-  static F scale_by_power_of_two(F x, F rounded_with_magic) {
+  // x 2^k; the integer k is given alone and as a sum with the number that rounds.
+  static constexpr float kLargestPower = 125;
+  static F scale_by_power_of_two(F x, F, F rounded_with_magic) {
     const __m256i exponent = _mm256_slli_epi32(_mm256_castps_si256(rounded_with_magic), 23);
     return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(x), exponent));
   }

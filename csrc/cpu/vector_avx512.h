@@ -15,6 +15,7 @@ template <>
 struct Vector<float> {
   using T = float;
   static constexpr int W = 16;
+  static constexpr bool kLookups = true;  // tables of 32 values in two registers
   using F = __m512;
 
   static F load(const T* p) { return _mm512_loadu_ps(p); }
@@ -26,6 +27,7 @@ struct Vector<float> {
   static F mul(F a, F b) { return _mm512_mul_ps(a, b); }
   static F div(F a, F b) { return _mm512_div_ps(a, b); }
   static F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
+  static F fms(F a, F b, F c) { return _mm512_fmsub_ps(a, b, c); }
   // To float rounding: the processor's estimate of 14 bits and one step of Newton's method.
   static F reciprocal(F x) {
     const F r = _mm512_rcp14_ps(x);
@@ -41,10 +43,22 @@ struct Vector<float> {
   }
   // Whether any lane fails a < b; a NaN fails.
   static bool any_not_less(F a, F b) { return _mm512_cmp_ps_mask(a, b, _CMP_NLT_UQ) != 0; }
-  static F scale_by_power_of_two(F x, F rounded_with_magic) {
-    const __m512i exponent = _mm512_slli_epi32(_mm512_castps_si512(rounded_with_magic), 23);
-    return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(x), exponent));
+  // x 2^k; the integer k is given alone and as a sum with the number that rounds.
+  static constexpr float kLargestPower = 1 << 21;
+  static F scale_by_power_of_two(F x, F k, F) { return _mm512_scalef_ps(x, k); }
+
+  using Index = __m512i;
+  static Index zero_index() { return _mm512_setzero_si512(); }
+  static Index as_index(F x) { return _mm512_castps_si512(x); }
+  // The value at the low five bits of the index.
+  static F lookup(const T* table, Index index) { return _mm512_permutex2var_ps(load(table), index, load(table + W)); }
+  // seen | (a ^ b)
+  static Index collect_differences(Index seen, Index a, Index b) {
+    return _mm512_ternarylogic_epi32(seen, a, b, 0xf6);
   }
+  static bool exceeds_table(Index index) { return _mm512_test_epi32_mask(index, _mm512_set1_epi32(~31)) != 0; }
+  // x minus the nearest integer, which is the even one of two.
+  static F fraction(F x) { return _mm512_reduce_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 
   // Four columns of sixteen rows, each gathered whole. Rows r, r + 4, r + 8 and r + 12
   // share a register straight from memory, so that only the steps within 128-bit

@@ -15,6 +15,7 @@ template <>
 struct Vector<float> {
   using T = float;
   static constexpr int W = 8;
+  static constexpr bool kLookups = false;  // tables of 32 values in two registers
   typedef float F __attribute__((vector_size(32)));
   typedef int32_t I __attribute__((vector_size(32)));
 
@@ -31,6 +32,7 @@ struct Vector<float> {
   static F mul(F a, F b) { return a * b; }
   static F div(F a, F b) { return a / b; }
   static F fma(F a, F b, F c) { return a * b + c; }
+  static F fms(F a, F b, F c) { return a * b - c; }
   static F reciprocal(F x) { return 1.f / x; }
   static F abs(F x) { return (F)((I)x & 0x7fffffff); }
   // The larger of a constant and x; a NaN in x is kept.
@@ -44,7 +46,9 @@ struct Vector<float> {
     for (int i = 0; i < W; ++i) all &= less[i];
     return all == 0;
   }
-  static F scale_by_power_of_two(F x, F rounded_with_magic) {
+  // x 2^k; the integer k is given alone and as a sum with the number that rounds.
+  static constexpr float kLargestPower = 125;
+  static F scale_by_power_of_two(F x, F, F rounded_with_magic) {
     return (F)((I)x + ((I)rounded_with_magic << 23));
   }
   static void transpose(const T* from, int64_t from_stride, T* to, int64_t to_stride) {
@@ -65,6 +69,7 @@ template <>
 struct Vector<double> {
   using T = double;
   static constexpr int W = 4;
+  static constexpr bool kLookups = false;
   typedef double F __attribute__((vector_size(32)));
   typedef int64_t I __attribute__((vector_size(32)));
 
