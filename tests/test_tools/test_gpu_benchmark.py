@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-import importlib
+import importlib.util
 import json
 import os
 import subprocess
@@ -94,15 +94,62 @@ def test_the_dry_run_says_what_and_where(dry_run):
 def test_the_checks_are_run_by_pytest(
     tool, monkeypatch, tmp_path, content, without_gpu, passed, summary
 ):
-    gpu = tool("gpu")
-    assert (gpu.ROOT / gpu.CHECKS).is_file()
-    monkeypatch.setattr(gpu, "ROOT", tmp_path)
-    monkeypatch.setattr(gpu, "CHECKS", "test_it.py")
-    (tmp_path / "test_it.py").write_text(content)
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    checks = gpu._run_checks(without_gpu)
+    gpu = tool("gpu_checks")
+    assert (ROOT / gpu.CHECKS).is_file()
+    log = tmp_path / "work/checks.txt"
+    checks = run_own_checks(gpu, monkeypatch, tmp_path, content, log, without_gpu=without_gpu)
     assert checks["passed"] == passed
     assert summary in checks["summary"]
+    assert log.read_text().strip().splitlines()[-1].strip(" =") == checks["summary"]
+
+
+def run_own_checks(gpu, monkeypatch, folder, content, log, expression="", without_gpu=False):
+    monkeypatch.setattr(gpu, "CHECKS", "test_it.py")
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    (folder / "test_it.py").write_text(content)
+    return gpu.run_checks(folder, log, expression, without_gpu=without_gpu)
+
+
+def test_some_checks_are_run_alone_and_what_fails_is_printed(tool, monkeypatch, tmp_path, capfd):
+    content = "def test_one(): assert 1 == 2\ndef test_two(): pass\ndef test_three(): pass"
+    gpu, log = tool("gpu_checks"), tmp_path / "checks.txt"
+    monkeypatch.setattr(gpu.os, "cpu_count", lambda: 1)
+    checks = run_own_checks(gpu, monkeypatch, tmp_path, content, log, "one or two")
+    assert (checks["passed"], checks["selected"]) == (False, "one or two")
+    assert "1 failed, 1 passed, 1 deselected" in checks["summary"]
+    printed = capfd.readouterr().out
+    assert "FAILED test_it.py::test_one" in printed
+    assert "test_two" not in printed
+    assert "test_it.py::test_two PASSED" in log.read_text()
+
+
+@pytest.mark.skipif(importlib.util.find_spec("xdist") is None, reason="needs pytest-xdist")
+def test_checks_run_in_parallel_where_there_are_processors(tool, monkeypatch, tmp_path):
+    gpu = tool("gpu_checks")
+    monkeypatch.setattr(gpu.os, "cpu_count", lambda: 2)
+    content = (
+        "import os, pytest\n"
+        "@pytest.mark.parametrize('i', range(4))\n"
+        "def test_it(i): assert os.environ['PYTEST_XDIST_WORKER_COUNT'] == '2'"
+    )
+    checks = run_own_checks(gpu, monkeypatch, tmp_path, content, tmp_path / "checks.txt")
+    assert "4 passed" in checks["summary"]
+
+
+def test_what_a_command_said_is_kept_when_it_is_stopped(tool, tmp_path):
+    script = tmp_path / "stopped.py"
+    script.write_text(
+        "import os, signal, sys\n"
+        f"sys.path.insert(0, {str(TOOLS)!r})\n"
+        "import gpu_checks\n"
+        "print_and_wait = 'print(1, flush=True); import time; time.sleep(60)'\n"
+        "def stop(line): os.kill(os.getpid(), signal.SIGKILL)\n"
+        "command = [sys.executable, '-c', print_and_wait]\n"
+        f"gpu_checks.run_logged(command, '.', os.environ, gpu_checks.Path({str(tmp_path)!r}) / "
+        "'log.txt', stop)\n"
+    )
+    subprocess.run([sys.executable, str(script)], check=False)
+    assert (tmp_path / "log.txt").read_text() == "1\n"
 
 
 def test_the_table_comes_last(dry_run):
@@ -141,37 +188,127 @@ def test_a_failed_check_or_contender_shows_in_the_exit_status(tool, monkeypatch)
     outcomes = {"": 0, measure.OUT_OF_MEMORY: 0, "RuntimeError: broken": 1}
     for failure, status in outcomes.items():
         record = measure.Record("case", "float32", "forward", "ours", failure=failure)
-        monkeypatch.setattr(runs, "run", lambda options, checks, r=record: [r])
+        monkeypatch.setattr(runs, "run", lambda options, checks, r=record: ([r], True))
         assert run_main(tool, monkeypatch, "--dry-run", "--no-checks") == status
-    monkeypatch.setattr(runs, "run", lambda options, checks: [])
-    monkeypatch.setattr(gpu, "_run_checks", lambda dry: {"passed": False})
-    assert run_main(tool, monkeypatch, "--dry-run") == 1
+    monkeypatch.setattr(runs, "run", lambda options, checks: ([], False))
+    assert run_main(tool, monkeypatch, "--dry-run", "--no-checks") == 1
+    monkeypatch.setattr(runs, "run", lambda options, checks: ([], True))
+    for passed in (True, False):
+        monkeypatch.setattr(gpu, "run_checks", lambda *_, p=passed, **__: {"passed": p})
+        assert run_main(tool, monkeypatch, "--dry-run") == int(not passed)
+
+
+def test_checks_are_run_without_the_cases(tool, monkeypatch, tmp_path):
+    gpu, runs, asked = tool("gpu"), tool("gpu_run"), []
+    monkeypatch.setattr(runs, "run", lambda *_: pytest.fail("cases were timed"))
+    for passed in (True, False):
+        monkeypatch.setattr(
+            gpu,
+            "run_checks",
+            lambda root, log, expression, without_gpu, p=passed: (
+                asked.append((root, log, expression)) or {"passed": p}
+            ),
+        )
+        arguments = ("--dry-run", "--checks-only", "--checks", "cuda", "--out", tmp_path / "a.json")
+        assert run_main(tool, monkeypatch, *arguments) == int(not passed)
+    assert asked[0] == (ROOT, tmp_path / "gpu_checks.txt", "cuda")
+
+
+def dry_records(tool, monkeypatch, path, *arguments):
+    arguments = ("--dry-run", "--no-checks", "--rounds", "2", "--budget", "0", *arguments)
+    status = run_main(tool, monkeypatch, *arguments, "--dtypes", "float32", "--out", path)
+    return status, json.loads(path.read_text())["records"]
+
+
+def test_the_table_comes_when_time_runs_out(tool, monkeypatch, tmp_path, capsys):
+    times = iter([0.0, 0.0, 59.0, 61.0])
+    clock = SimpleNamespace(monotonic=lambda: next(times))
+    monkeypatch.setattr(tool("gpu_run"), "time", clock)
+    arguments = ("--minutes", "1", "--only", "tiny")
+    status, records = dry_records(tool, monkeypatch, tmp_path / "gpu.json", *arguments)
+    assert status == 1
+    assert {(r["case"].partition(":")[0], r["work"]) for r in records} == {
+        ("tiny map", "forward"),
+        ("tiny map", "forward+backward"),
+    }
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert "ended after 2 of 6 passes; the next was tiny tokens" in "\n".join(lines)
+    assert lines[-1].startswith("tiny map")
+
+
+def test_contenders_can_be_left_out(tool, monkeypatch, tmp_path):
+    arguments = ("--leave-out", "torch", "unfused", "--only", "tiny map|training")
+    status, records = dry_records(tool, monkeypatch, tmp_path / "gpu.json", *arguments)
+    assert status == 0
+    assert {(r["work"], r["contender"]) for r in records} == {
+        *((work, "ours") for work in ("forward", "forward+backward", "training step"))
+    }
+
+
+def test_the_names_of_contenders_are_those_of_the_options(tool):
+    contenders = tool("gpu_contenders")
+    ours = {contenders.UNFUSED, contenders.TRITON, contenders.TORCH}
+    assert set(tool("gpu").CONTENDERS) == ours | {"mamba_ssm", "vmamba"}
+
+
+def test_the_checkout_is_measured_whatever_is_installed(tmp_path):
+    """Without PYTHONPATH, and with another mamba_mm in the way."""
+    (tmp_path / "mamba_mm").mkdir()
+    (tmp_path / "mamba_mm/__init__.py").write_text("raise RuntimeError('the wrong one')")
+    command = [sys.executable, TOOLS / "gpu.py", "--dry-run", "--no-checks", "--only", "nothing"]
+    done = subprocess.run(
+        [*map(str, command), "--out", str(tmp_path / "gpu.json")],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+    )
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("own", [None, "75"])
-def test_a_missing_library_is_built_for_the_gpu_that_is_there(tool, monkeypatch, tmp_path, own):
+@pytest.mark.parametrize("there", [(), ("_C",), ("_C_cuda",), ("_C", "_C_cuda")])
+def test_missing_libraries_are_built_for_the_gpu_that_is_there(
+    tool, monkeypatch, tmp_path, there, own
+):
     gpu, calls = tool("gpu"), []
     monkeypatch.setattr(gpu, "ROOT", tmp_path)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
     monkeypatch.setattr(
-        gpu.subprocess,
-        "run",
-        lambda command, **keywords: (
-            calls.append((command[1:], keywords["env"])) or SimpleNamespace(returncode=0)
+        gpu,
+        "run_logged",
+        lambda command, folder, environment, log: (
+            calls.append((command[1:], folder, environment)) or (0, [])
         ),
     )
     if own:
         monkeypatch.setenv("MAMBA_MM_CUDA_ARCHS", own)
     else:
         monkeypatch.delenv("MAMBA_MM_CUDA_ARCHS", raising=False)
-    gpu._build_cuda_library()
-    ((command, environment),) = calls
-    assert command == ["setup.py", "build_ext", "--inplace"]
-    assert environment["MAMBA_MM_CUDA_ARCHS"] == (own or "90")
     (tmp_path / "mamba_mm").mkdir()
-    (tmp_path / "mamba_mm/_C_cuda.abi3.so").touch()
-    gpu._build_cuda_library()
-    assert len(calls) == 1
+    for name in there:
+        (tmp_path / f"mamba_mm/{name}.abi3.so").touch()
+    gpu._build_libraries(tmp_path / "build.txt")
+    if len(there) == 2:
+        assert not calls
+        return
+    ((command, folder, environment),) = calls
+    assert command == ["setup.py", "build_ext", "--inplace"]
+    assert folder == tmp_path
+    assert environment["MAMBA_MM_CUDA_ARCHS"] == (own or "90")
+
+
+def test_a_failed_build_is_told_in_few_lines(tool, monkeypatch, tmp_path, capsys):
+    gpu = tool("gpu")
+    monkeypatch.setattr(gpu, "ROOT", tmp_path)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
+    (tmp_path / "setup.py").write_text("for i in range(500): print('line', i)\nraise SystemExit(3)")
+    gpu._build_libraries(tmp_path / "build.txt")
+    printed = capsys.readouterr().out.splitlines()
+    assert "line 499" in printed
+    assert len(printed) < 50
+    assert "the build failed; going on with what is there" in printed
+    assert len((tmp_path / "build.txt").read_text().splitlines()) == 500
 
 
 def test_the_cases_are_those_of_the_models(tool):
@@ -334,16 +471,18 @@ def test_ratios_hold_without_ours(tool):
 
 
 def test_turns_are_timed_by_the_work_done(tool):
-    timing = tool("gpu_timing")
+    timing, asked = tool("gpu_timing"), []
 
     class Counter:
         """A clock on which every call takes a hundredth of a second."""
 
         def seconds(self, run, calls):
+            asked.append(calls)
             return 0.01
 
     runs = {"one": timing.Run(lambda: None, 1), "four": timing.Run(lambda: None, 4)}
     timings = timing.time_in_turns(runs, timing.Effort(3, 10), Counter())
+    assert sum(calls == 1 for calls in asked) >= timing.WARM_SECONDS / 0.01
     assert {name: t.seconds for name, t in timings.items()} == {
         "one": [0.01] * 3,
         "four": [0.0025] * 3,
@@ -405,6 +544,9 @@ def test_all_calls_are_made_before_they_are_captured(tool, monkeypatch):
         (["--rounds", "1"], "--rounds must be at least 2, for quartiles; got 1"),
         (["--dtypes", "int8"], "invalid choice: 'int8'"),
         (["--only", "("], "'(' is no regular expression"),
+        (["--leave-out", "ours"], "invalid choice: 'ours'"),
+        (["--no-checks", "--checks-only"], "--no-checks leaves out what --checks and"),
+        (["--no-checks", "--checks", "cuda"], "--no-checks leaves out what --checks and"),
     ],
 )
 def test_wrong_arguments_are_explained(tool, monkeypatch, capsys, arguments, message):

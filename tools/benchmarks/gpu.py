@@ -1,19 +1,26 @@
 #!/usr/bin/env python
 """Build, check and time the scans on this machine's NVIDIA GPU. Needs no argument and no network.
 
-Builds the CUDA library where it is missing (nvcc), runs the correctness suite on the GPU, then
-times every case forward and with its backward pass: our kernels against the same kernels without
-fusion, Triton's, plain PyTorch, and those of mamba_ssm and VMamba where they can be imported.
+Measured is the checkout that this file lies in, installed or not. Builds its libraries where one
+is missing (nvcc), runs the correctness suite on the GPU, then times every case forward and with
+its backward pass: our kernels against the same kernels without fusion, Triton's, plain PyTorch,
+and those of mamba_ssm and VMamba where they can be imported.
 Kernels are replayed as CUDA graphs between CUDA events, on inputs that rotate through more than
 the L2 cache; plain PyTorch is launched kernel by kernel. All contenders of a case take turns;
 ratios are medians over turns of the same round. Shares are of the copy bandwidth that is measured
 in the same run, and of the exponentials and instructions per second at the highest clock (the
 counts are in gpu_work.py). The JSON file is written anew after every case; the table is
-printed last. Exit status: 0, 1 if a check or a contender failed, 2 where there is nothing to
-measure on.
+printed last. What the compiler and the suite say is in gpu_build.txt and gpu_checks.txt beside
+the JSON file, as far as they came. Exit status: 0; 1 if a check or a contender failed, or time
+ran out; 2 where there is nothing to measure on.
 
-    python tools/benchmarks/gpu.py
-    python tools/benchmarks/gpu.py --only 'VMamba-T.*stage 1:' --no-checks
+Everything takes the better part of an hour, most of it Triton's compiler. Where a command may
+not take that long, do it in parts:
+
+    python tools/benchmarks/gpu.py --checks-only --checks cuda
+    python tools/benchmarks/gpu.py --checks-only --checks triton
+    python tools/benchmarks/gpu.py --no-checks --minutes 8 --leave-out triton
+    python tools/benchmarks/gpu.py --no-checks --only 'VMamba-T.*stage 1:'
     python tools/benchmarks/gpu.py --dry-run          # tiny, on the CPU: tries this script
 """
 
@@ -22,16 +29,17 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import torch
+from gpu_checks import run_checks, run_logged
 
 ROOT = Path(__file__).resolve().parents[2]
-CHECKS = "tests/test_ops/test_on_gpu.py"
-NOTHING_RAN = 5  # exit status of pytest
+LIBRARIES = ("_C", "_C_cuda")
+# As gpu_contenders calls them, and gpu_rivals.
+CONTENDERS = ("unfused", "triton", "torch", "mamba_ssm", "vmamba")
+LINES_OF_A_FAILURE = 40
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -43,20 +51,27 @@ def main() -> int:
         if problem:
             print(f"error: {problem}", file=sys.stderr)
             return 2
-        _build_cuda_library()
-    # Only now: the ops are loaded when they are imported.
+        _build_libraries(options.out.parent / "gpu_build.txt")
+    # The checkout's own package, whether or not one is installed; and only now, as the ops are
+    # loaded when they are imported.
+    sys.path.insert(0, str(ROOT))
     from gpu_contenders import NoKernelsError
     from gpu_measure import OUT_OF_MEMORY
     from gpu_run import run
 
-    checks = {} if options.no_checks else _run_checks(options.dry_run)
+    checks = {}
+    if not options.no_checks:
+        log = options.out.parent / "gpu_checks.txt"
+        checks = run_checks(ROOT, log, options.checks, without_gpu=options.dry_run)
+    if options.checks_only:
+        return int(not checks["passed"])
     try:
-        records = run(options, checks)
+        records, is_complete = run(options, checks)
     except NoKernelsError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     failed = any(record.failure not in ("", OUT_OF_MEMORY) for record in records)
-    return int(failed or not checks.get("passed", True))
+    return int(failed or not is_complete or not checks.get("passed", True))
 
 
 def _parse_options() -> argparse.Namespace:
@@ -74,13 +89,36 @@ def _parse_options() -> argparse.Namespace:
     parser.add_argument(
         "--budget", type=float, default=0.15, help="seconds per contender and pass, after two turns"
     )
+    parser.add_argument(
+        "--leave-out",
+        nargs="+",
+        choices=CONTENDERS,
+        default=[],
+        metavar="CONTENDER",
+        help=f"contenders that take no part: {', '.join(CONTENDERS)}",
+    )
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=float("inf"),
+        help="begin no case later than this; the table comes all the same",
+    )
     parser.add_argument("--no-checks", action="store_true", help="leave out the correctness suite")
+    parser.add_argument("--checks-only", action="store_true", help="time nothing")
+    parser.add_argument(
+        "--checks",
+        default="",
+        metavar="EXPRESSION",
+        help="checks to run, as pytest's -k takes it, such as cuda or 'triton and not routes'",
+    )
     parser.add_argument(
         "--dry-run", action="store_true", help="tiny cases on the CPU, whose figures mean nothing"
     )
     options = parser.parse_args()
     if options.rounds < 2:
         parser.error(f"--rounds must be at least 2, for quartiles; got {options.rounds}")
+    if options.no_checks and (options.checks or options.checks_only):
+        parser.error("--no-checks leaves out what --checks and --checks-only ask for")
     return options
 
 
@@ -100,35 +138,21 @@ def _why_no_gpu() -> str:
     )
 
 
-def _build_cuda_library() -> None:
-    """Build the library where it is missing, for this machine's GPU alone unless told otherwise."""
-    if torch.version.hip or list((ROOT / "mamba_mm").glob("_C_cuda.*so")):
+def _build_libraries(log: Path) -> None:
+    """Build where one is missing, for this machine's GPU alone unless told otherwise."""
+    package = ROOT / "mamba_mm"
+    if torch.version.hip or all(list(package.glob(f"{name}.*so")) for name in LIBRARIES):
         return
     major, minor = torch.cuda.get_device_capability()
     environment = {"MAMBA_MM_CUDA_ARCHS": f"{major}{minor}"} | os.environ
-    print("building the CUDA library: python setup.py build_ext --inplace", flush=True)
+    print(f"building the libraries: python setup.py build_ext --inplace, see {log}", flush=True)
     command = [sys.executable, "setup.py", "build_ext", "--inplace"]
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        print(done.stdout + done.stderr)
+    status, lines = run_logged(command, ROOT, environment, log)
+    if status:
+        print(*lines[-LINES_OF_A_FAILURE:], sep="\n")
         print("the build failed; going on with what is there", flush=True)
-
-
-def _run_checks(without_gpu: bool) -> dict[str, Any]:
-    """Run the correctness suite; return whether it passed, and its last line."""
-    print(f"running {CHECKS}", flush=True)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", CHECKS]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    # Without a GPU all is skipped, and having run nothing has a status of its own.
-    passed = done.returncode == 0 or (without_gpu and done.returncode == NOTHING_RAN)
-    lines = (done.stdout + done.stderr).strip().splitlines()
-    if not passed:
-        print(*lines, sep="\n")
-    summary = lines[-1] if lines else ""
-    print(f"checks: {summary}", flush=True)
-    return {"passed": passed, "summary": summary}
+    elif not list(package.glob("_C_cuda.*so")):
+        print("nvcc was not found (PATH, CUDA_HOME); going on without the CUDA library", flush=True)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
+from subprocess import SubprocessError
 
 import torch
 from gpu_cases import Case, Inputs, make_inputs
@@ -24,8 +25,13 @@ FORWARD, TRAINING = "forward", "forward+backward"
 PASSES = (FORWARD, TRAINING)
 MOST_COPIES = 64  # of the inputs of a call
 OUT_OF_MEMORY = "out of memory"
+MOST_SAID = 2000  # characters of an error: a compiler's may be whole programs
 # What a contender may raise without ending the benchmark: the time of a GPU is scarce.
-FAILURES: tuple[type[Exception], ...] = (RuntimeError, ValueError, MemoryError)
+# Triton's compiler asserts, and calls other compilers, which may be missing.
+FAILURES: tuple[type[Exception], ...] = (
+    *(RuntimeError, ValueError, TypeError, AttributeError, AssertionError),
+    *(MemoryError, OSError, SubprocessError),
+)
 if importlib.util.find_spec("triton"):
     from triton.errors import TritonError
 
@@ -77,6 +83,7 @@ class Bench:
         limits: What it can do at best.
         effort: How long to measure.
         cache_bytes: Size of its last cache.
+        left_out: Contenders that take no part.
     """
 
     device: str
@@ -84,6 +91,7 @@ class Bench:
     limits: Limits
     effort: Effort
     cache_bytes: int
+    left_out: frozenset[str] = frozenset()
 
 
 def measure_case(case: Case, dtype: torch.dtype, work: str, bench: Bench) -> list[Record]:
@@ -95,6 +103,8 @@ def measure_case(case: Case, dtype: torch.dtype, work: str, bench: Bench) -> lis
     copies = _copies(case, inputs, bench)
     records, runs = [], {}
     for name, contender in contenders_for(case, bench.device).items():
+        if name in bench.left_out:
+            continue
         record = Record(str(case), str(dtype).removeprefix("torch."), work, name)
         try:
             calls = [_pass_of(contender, own, work) for own in copies]
@@ -117,7 +127,7 @@ def failed(record: Record, error: Exception) -> Record:
     if is_out_of_memory(error):
         return replace(record, failure=OUT_OF_MEMORY)
     text = f"{type(error).__name__}: {error}"
-    print(f"{record.contender} failed: {text}", flush=True)
+    print(f"{record.contender} failed: {text[:MOST_SAID]}", flush=True)
     return replace(record, failure=text.splitlines()[0])
 
 
