@@ -59,10 +59,28 @@ def backend(request):
     return usable(request.param)
 
 
-@pytest.fixture(params=itertools.product(BACKENDS, (True, False)))
+@pytest.fixture(params=itertools.product(BACKENDS, ("fused", "unfused")), ids="-".join)
 def way(request):
     """A backend of the route scan, and whether it is fused."""
-    return usable(request.param[0]), request.param[1]
+    return usable(request.param[0]), request.param[1] == "fused"
+
+
+@pytest.fixture(autouse=True)
+def errors_of_kernels_belong_to_their_test():
+    """Wait for the GPU: what a kernel does wrong may show in any later call.
+
+    After an access out of bounds no call of the process succeeds any more, so it ends; in
+    parallel runs another one takes over.
+    """
+    yield
+    if DEVICE != "cuda":
+        return
+    try:
+        torch.cuda.synchronize()
+    except RuntimeError as error:
+        if "PYTEST_XDIST_WORKER" in os.environ:
+            os._exit(1)
+        pytest.exit(f"the GPU is lost to this process: {error}", returncode=1)
 
 
 def usable(name):
@@ -81,6 +99,10 @@ def needs_memory(gibibytes):
     return pytest.mark.skipif(
         memory() < gibibytes * GIB, reason=f"needs a GPU with {gibibytes} GiB of memory"
     )
+
+
+# In parallel runs one process has all of these, so that one is run at a time.
+large = pytest.mark.xdist_group("large")
 
 
 def there(t):
@@ -256,6 +278,7 @@ def test_repeats_give_the_same_bits(case, backend):
         assert_same_bits(other, results[0], case)
 
 
+@large
 @pytest.mark.parametrize("states", [1, 16])
 @pytest.mark.parametrize("length", [64_000, 1_000_003])
 def test_detection_sized_maps_and_a_million_steps(length, states, backend):
@@ -274,6 +297,7 @@ def on_place(*shape, value=None):
     return filled(shape, device=DEVICE, dtype=torch.float16)
 
 
+@large
 @needs_memory(60)
 @pytest.mark.parametrize(
     ("batch", "dim", "length"), [(70_000, 64, 512), (1, 2, 2**30 + 77)], ids=["items", "steps"]
@@ -432,8 +456,18 @@ def test_repeats_of_routes_give_the_same_bits(case, way):
         assert_same_bits(other, results[0], case)
 
 
-@pytest.mark.parametrize("states", [1, 16])
-@pytest.mark.parametrize("size", [(200, 320), (1000, 1001)], ids=str)
+@large
+@pytest.mark.parametrize(
+    ("size", "states"),
+    [
+        ((200, 320), 1),
+        ((200, 320), 16),
+        ((1000, 1001), 1),
+        # Plain PyTorch keeps a dozen tensors of all states.
+        pytest.param((1000, 1001), 16, marks=needs_memory(60)),
+    ],
+    ids=str,
+)
 def test_large_maps_equal_plain_pytorch_in_float64(size, states, way):
     case = RouteCase("cross", size, batch=1, dim=3, states=states, rank=2)
     wide = {n: t if t is None else t.double() for n, t in case.arguments().items()}
@@ -491,7 +525,7 @@ def test_a_compiler_sees_through_both(which, backend):
 
 @pytest.mark.skipif(DEVICE != "cuda", reason="graphs are CUDA's")
 @pytest.mark.parametrize("which", BOTH)
-def test_a_cuda_graph_replays_both_with_the_same_bits(which, backend):
+def test_a_captured_graph_replays_both_with_the_same_bits(which, backend):
     run, wanted = prepared(which, backend)
     expected = output_and_gradients(run, wanted)
     side = torch.cuda.Stream()
