@@ -114,7 +114,7 @@ class Machine {
   void run(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()>& kernel) {
     const std::lock_guard<std::mutex> one_launch_at_a_time(mutex_);
     const unsigned threads = block.x * block.y * block.z;
-    check_launch(grid, block, threads);
+    check_launch(grid, block, threads, shared_bytes);
     gridDim = grid;
     blockDim = block;
     kernel_ = &kernel;
@@ -172,13 +172,16 @@ class Machine {
 
   static constexpr size_t kStack = 128 * 1024;
 
-  static void check_launch(dim3 grid, dim3 block, unsigned threads) {
+  static void check_launch(dim3 grid, dim3 block, unsigned threads, size_t shared_bytes) {
     const auto refuse = [](const std::string& what) { throw std::runtime_error("emulated launch: " + what); };
     if (grid.x > 2147483647u || grid.y > 65535 || grid.z > 65535)
       refuse("a grid of " + std::to_string(grid.x) + " x " + std::to_string(grid.y) + " x " + std::to_string(grid.z) +
              " blocks; a GPU takes 2147483647 x 65535 x 65535");
     if (threads == 0 || threads > 1024 || threads % 32 != 0 || block.z > 64)
       refuse("a block of " + std::to_string(threads) + " threads; whole warps, at most 1024 threads, are expected");
+    if (shared_bytes > kSharedOfAllGpus)
+      refuse(std::to_string(shared_bytes) + " bytes of shared memory, of which some GPUs have " +
+             std::to_string(kSharedOfAllGpus) + " for a block");
   }
 
   template <class Random>

@@ -43,6 +43,14 @@
 #include <string>
 
 #include "stream.h"
+
+namespace mamba_mm {
+
+// What a block may take on every GPU from compute capability 8.0 on: 8.6, 8.9 and 12.0 have least.
+constexpr size_t kSharedOfAllGpus = 99 * 1024;
+
+}  // namespace mamba_mm
+
 #ifdef MAMBA_MM_EMULATED
 #include "emulation.h"
 #else
@@ -135,7 +143,9 @@ void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared_bytes, St
   // Beyond this a kernel must say that it wants the larger part of the processor's memory.
   if (shared_bytes > 48 * 1024)
     check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes)),
-               "reserving shared memory");
+               ("reserving " + std::to_string(shared_bytes) +
+                " bytes of shared memory for a block (where a GPU has less, use backend='torch')")
+                   .c_str());
   kernel<<<grid, block, shared_bytes, static_cast<cudaStream_t>(stream)>>>(static_cast<P>(args)...);
   check_cuda(cudaGetLastError(), "launching a kernel");
 }
@@ -155,5 +165,16 @@ class SharedSize {
  private:
   size_t bytes_ = 0;
 };
+
+// As many warps as fit into a block's shared memory on every GPU, `warps` or a half of it or a
+// quarter: the same everywhere, as partial sums depend on it. `lay_out(size, warps)` lays out.
+template <class LayOut>
+int fitting_warps(int64_t warps, const LayOut& lay_out) {
+  for (;; warps /= 2) {
+    SharedSize size;
+    lay_out(size, static_cast<int>(warps));
+    if (warps == 1 || size.bytes() <= kSharedOfAllGpus) return static_cast<int>(warps);
+  }
+}
 
 }  // namespace mamba_mm

@@ -484,7 +484,9 @@ int warps_of(const RoutePass& pass, bool is_double) {
   const int64_t most = rounds <= 8 ? 4 : rounds <= 32 ? 2 : 1;
   const int64_t needed = divide_up(pass.dim, S::kChannels);
   const int64_t fitting = is_double && most > 1 ? most / 2 : most;
-  return static_cast<int>(needed < fitting ? needed : fitting);
+  const int64_t warps = needed < fitting ? needed : fitting;
+  if (!is_double) return static_cast<int>(warps);
+  return fitting_warps(warps, [&](SharedSize& size, int warps) { BackwardTiles<double, S>(size, pass, warps); });
 }
 
 template <class T, class S>

@@ -105,8 +105,10 @@ void run(RoutePass& pass, const Walk* walks, bool adjoint, Stream stream) {
   int64_t warps = divide_up(pass.dim, kWarp);
   if (warps > 4) warps = 4;
   while (warps > 1 && warps * kWarp * pass.states * static_cast<int64_t>(sizeof(T)) > 32 * 1024) warps /= 2;
+  const auto lay_out = [&](SharedSize& size, int warps) { EndTiles<T, kStates>(size, pass, warps); };
+  warps = fitting_warps(warps, lay_out);
   SharedSize size;
-  EndTiles<T, kStates>(size, pass, static_cast<int>(warps));
+  lay_out(size, static_cast<int>(warps));
   const dim3 block(static_cast<unsigned>(warps * kWarp));
   for (int64_t k = 0; k < pass.sequences; k += kWalksTogether) {
     pass.first_sequence = k;

@@ -231,8 +231,10 @@ void run(const RoutePass& pass, void (*kernel)(RoutePass), Stream stream) {
   // As many warps share B and C as keep their states in 32 KB, which leaves room for several
   // blocks a processor.
   while (warps > 1 && warps * kWarp * kept * static_cast<int64_t>(sizeof(T)) > 32 * 1024) warps /= 2;
+  const auto lay_out = [&](SharedSize& size, int warps) { ForwardTiles<T, kStates>(size, pass, warps); };
+  warps = fitting_warps(warps, lay_out);
   SharedSize size;
-  ForwardTiles<T, kStates>(size, pass, static_cast<int>(warps));
+  lay_out(size, static_cast<int>(warps));
   const dim3 block(static_cast<unsigned>(warps * kWarp));
   launch(kernel, RouteBlock::grid(pass, pass.segments.count, block.x), block, size.bytes(), stream, pass);
 }

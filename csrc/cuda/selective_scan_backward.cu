@@ -471,7 +471,9 @@ int warps_of(const Problem& in, bool is_double) {
   const int64_t most = rounds <= 2 ? 4 : rounds <= 8 ? 2 : 1;
   const int64_t needed = divide_up(in.channels_per_group(), S::kChannels);
   const int64_t fitting = is_double && most > 1 ? most / 2 : most;
-  return static_cast<int>(needed < fitting ? needed : fitting);
+  const int64_t warps = needed < fitting ? needed : fitting;
+  if (!is_double) return static_cast<int>(warps);
+  return fitting_warps(warps, [&](SharedSize& size, int warps) { BackwardTiles<double, S>(size, in, warps); });
 }
 
 template <class T, int kStates>
@@ -480,8 +482,10 @@ void run_adjoint(const BackwardPass& pass, Stream stream) {
   const int64_t needed = divide_up(in.channels_per_group(), kWarp);
   int64_t warps = needed < 4 ? needed : 4;
   while (warps > 1 && warps * kWarp * in.states * static_cast<int64_t>(sizeof(T)) > 32 * 1024) warps /= 2;
+  const auto lay_out = [&](SharedSize& size, int warps) { AdjointTiles<T, kStates>(size, warps, in.states); };
+  warps = fitting_warps(warps, lay_out);
   SharedSize size;
-  AdjointTiles<T, kStates>(size, static_cast<int>(warps), in.states);
+  lay_out(size, static_cast<int>(warps));
   // Nothing follows the first segment.
   launch(scan_adjoint<T, kStates>, ScanBlock::grid(in, pass.segments.count - 1, warps * kWarp),
          dim3(static_cast<unsigned>(warps * kWarp)), size.bytes(), stream, pass);

@@ -247,9 +247,13 @@ void run(const ForwardPass& pass, Stream stream) {
   int64_t warps = divide_up(in.channels_per_group(), kWarp);
   if (warps > 4) warps = 4;
   while (warps > 1 && warps * kWarp * kept * static_cast<int64_t>(sizeof(T)) > 32 * 1024) warps /= 2;
-  SharedSize size;
   const int projection = in_registers && in.states == 1 ? ProjectionShape<1>::kSize : ProjectionShape<kStaged>::kSize;
-  ForwardTiles<T>(size, static_cast<int>(warps), projection, !in_registers, kept);
+  const auto lay_out = [&](SharedSize& size, int warps) {
+    ForwardTiles<T>(size, warps, projection, !in_registers, kept);
+  };
+  warps = fitting_warps(warps, lay_out);
+  SharedSize size;
+  lay_out(size, static_cast<int>(warps));
   const dim3 block(static_cast<unsigned>(warps * kWarp));
   const bool is_double = sizeof(T) == 8;
   const int64_t count = pass.segments.count;

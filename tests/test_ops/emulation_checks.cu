@@ -125,6 +125,7 @@ const char* emulation_misuse(const char* name) {
     if (which == "misaligned pack") launch(misaligned_pack, dim3(2), dim3(kThreads), bytes, nullptr, &out);
     if (which == "too much memory") launch(too_much_memory, dim3(2), dim3(kThreads), bytes, nullptr, &out);
     if (which == "half a warp") launch(missed_barrier, dim3(2), dim3(48), bytes, nullptr);
+    if (which == "large block") launch(missed_barrier, dim3(1), dim3(kThreads), kSharedOfAllGpus + 1, nullptr);
     if (which == "grid") launch(missed_barrier, dim3(1, 65536), dim3(kThreads), bytes, nullptr);
   } catch (const std::exception& error) {
     last_error = error.what();

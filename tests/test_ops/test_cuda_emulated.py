@@ -179,6 +179,16 @@ def test_empty_inputs(empty):
         assert results[f"d{name}"].count_nonzero() == 0
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("states", [0, 1, 4, 16, 17, 32, 64, 128, 256])
+def test_blocks_fit_into_the_shared_memory_of_every_gpu(states, dtype, monkeypatch):
+    """The emulation refuses more; with segments, all kernels run."""
+    monkeypatch.setenv("MAMBA_MM_CUDA_SEGMENTS", "2")
+    for fixed in ((), ("B", "C")):
+        case = Case(batch=1, dim=130, length=34, states=states, dtype=dtype, fixed=fixed)
+        run_with_gradients(leaves(case.arguments), True, function=emulated_scan)
+
+
 @pytest.mark.parametrize("shift", [-15.0, 5.0, 25.0, 60.0])
 @pytest.mark.parametrize("states", [1, 4])
 def test_tiny_and_large_steps(shift, states, segmentation):
@@ -320,6 +330,7 @@ def test_sums_by_shuffles_and_through_shared_memory(library):
         ("misaligned pack", r"a pack of 4 values at element 2 is not aligned"),
         ("too much memory", r"takes 512 bytes of shared memory, but was launched with 256"),
         ("half a warp", r"a block of 48 threads; whole warps"),
+        ("large block", r"101377 bytes of shared memory, of which some GPUs have 101376"),
         ("grid", r"a grid of 1 x 65536 x 1 blocks"),
     ],
 )
