@@ -105,6 +105,24 @@ def test_every_kind_of_routes(name, segmentation):
     assert_route_exact(RouteCase(name, LONG), fused=True)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "states"),
+    [
+        *((torch.float32, n) for n in (0, 1, 16, 17, 64, 128, 256)),
+        *((torch.float64, n) for n in (0, 1, 16, 17, 32, 64)),
+    ],
+)
+def test_blocks_fit_into_the_shared_memory_of_every_gpu(dtype, states, monkeypatch):
+    """The emulation refuses more; with segments, all kernels run.
+
+    In float64 the backward pass takes more from about 100 states on, which only some GPUs have.
+    """
+    monkeypatch.setenv("MAMBA_MM_CUDA_SEGMENTS", "2")
+    for rank in (None, 32):
+        case = RouteCase("unidirectional", (2, 17), 1, 130, states, rank, dtype=dtype)
+        run(case, fused=True, delta_projection="inside")
+
+
 @pytest.mark.parametrize("size", [(1, 1), (1, 5), (5, 1), (3, 2), (13, 7), (4, 16)])
 def test_every_size(size, segmentation):
     for name in ("cross", "atrous2"):
@@ -457,21 +475,3 @@ def test_no_checkpoints_without_need():
 def test_more_states_than_a_block_can_keep_are_refused():
     with pytest.raises(RuntimeError, match=r"257 states.*up to 256"):
         run(RouteCase("unidirectional", (1, 2), dim=1, states=257))
-
-
-@pytest.mark.parametrize(
-    ("dtype", "states"),
-    [
-        *((torch.float32, n) for n in (0, 1, 16, 17, 64, 128, 256)),
-        *((torch.float64, n) for n in (0, 1, 16, 17, 32, 64)),
-    ],
-)
-def test_blocks_fit_into_the_shared_memory_of_every_gpu(dtype, states, monkeypatch):
-    """The emulation refuses more; with segments, all kernels run.
-
-    In float64 the backward pass takes more from about 100 states on, which only some GPUs have.
-    """
-    monkeypatch.setenv("MAMBA_MM_CUDA_SEGMENTS", "2")
-    for rank in (None, 32):
-        case = RouteCase("unidirectional", (2, 17), 1, 130, states, rank, dtype=dtype)
-        run(case, fused=True, delta_projection="inside")
