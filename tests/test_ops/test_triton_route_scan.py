@@ -184,6 +184,10 @@ def test_one_table_stands_for_all_three(interpreted):
 
 def test_what_does_not_go_together_is_said(interpreted):
     assert "needs the table `read`" in interpreted("message_without_a_table")
+
+
+def test_too_many_steps_are_refused(interpreted):
+    assert "1600000001 steps are too many" in interpreted("message_of_too_many_steps")
     assert "6 positions and 4 steps" in interpreted("message_of_too_few_steps")
     assert "ran without checkpoints" in interpreted("message_without_checkpoints")
     assert "no double backward" in interpreted("message_of_second_derivative", small(size=(1, 2)))

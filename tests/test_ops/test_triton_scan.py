@@ -97,6 +97,13 @@ def test_segments_where_channels_do_not_fill_a_gpu(interpreted):
     assert interpreted("segments_of_shape", 1, 16, 197) == 1
 
 
+def test_the_steps_of_the_longest_sequence_are_counted_in_32_bits(interpreted):
+    ends = interpreted("ends_of_longest_sequences")
+    assert min(ends) >= 1_600_000_000
+    assert max(ends) < 2**31
+    assert "1600000001 steps are too many" in interpreted("message_of_too_many_steps")
+
+
 def test_float64_is_computed_in_float64(interpreted):
     case = small(dtype=torch.float64, length=35, states=2, groups=1)
     assert_small(interpreted("errors", case), 1e-13)

@@ -66,10 +66,28 @@ def segments_of(case, **constants):
     return with_constants(backend.make_plan, u, A, B, C, **constants).segments
 
 
-def segments_of_shape(batch, dim, length):
+def plan_of_shape(batch, dim, length):
     u = torch.empty(batch, dim, length, device="meta")
     projection = torch.empty(batch, 1, 1, length, device="meta")
-    return backend.make_plan(u, u.new_empty(dim, 1), projection, projection).segments
+    return backend.make_plan(u, u.new_empty(dim, 1), projection, projection)
+
+
+def segments_of_shape(batch, dim, length):
+    return plan_of_shape(batch, dim, length).segments
+
+
+def ends_of_longest_sequences():
+    """Where the last segments end, for different numbers of channels."""
+    plans = [plan_of_shape(1, dim, backend.MOST_STEPS) for dim in range(1, 25_000, 37)]
+    return [plan.segments * plan.segment_length for plan in plans]
+
+
+def message_of_too_many_steps():
+    try:
+        plan_of_shape(1, 1, backend.MOST_STEPS + 1)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def float32_error(case):

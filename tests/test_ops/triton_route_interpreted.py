@@ -132,6 +132,15 @@ def one_table_is_three_equal_ones():
     return torch.equal(alone, all_three)
 
 
+def message_of_too_many_steps():
+    x = torch.empty(1, 1, 1_600_000_001, device="meta")
+    try:
+        backend.make_plan(x, x.new_empty(1, 1, 1), None, None, 1, x.shape[2])
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
 def message_without_a_table():
     try:
         backend.route_scan_triton(*_operands((None,) * 3), torch.float32)

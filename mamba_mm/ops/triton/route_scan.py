@@ -21,6 +21,7 @@ from .selective_scan import (
     THREADS_WANTED,
     WARP,
     _current_device,
+    check_steps,
     forward_block,
     wrap_triton,
 )
@@ -175,6 +176,7 @@ def make_plan(x: Tensor, A: Tensor, weight: Tensor | None, read, height, width) 
     batch, dim, tokens = x.shape
     sequences, _, states = A.shape
     length = tokens if read is None else read.shape[2]
+    check_steps("route_scan", max(tokens, length))
     segments, segment_length = 1, length
     wanted = THREADS_WANTED // max(batch * dim, 1)
     # Segments take another pass over the inputs: they must shorten the way by more than that.
@@ -680,7 +682,7 @@ def route_scan_triton(
         Map (B, D, T), laid out like ``x``.
 
     Raises:
-        ValueError: Walks and tables do not go together, or there are too many positions.
+        ValueError: Walks and tables do not go together, or there are too many steps or positions.
     """
     _check_walks(x, walks, read, height, width)
     compute = torch.promote_types(x.dtype, torch.float32)
@@ -720,8 +722,4 @@ def _check_walks(x: Tensor, walks, read: Tensor | None, height: int, width: int)
         raise ValueError(
             f"route_scan: only a walk over all height x width = {height * width} positions goes "
             f"without a table, but there are {tokens} positions and {length} steps; give a table"
-        )
-    if tokens >= 1 << 31:
-        raise ValueError(
-            f"route_scan: {tokens} positions do not fit 32 bits; split the map into smaller ones"
         )

@@ -27,6 +27,8 @@ WARP = 64 if torch.version.hip else 32
 THREADS_WANTED = 1 << 16
 SHORTEST_SEGMENT = 128
 CARRY_BLOCK = 128
+# Steps are counted in 32 bits, and the last segment may end a third of a sequence too far.
+MOST_STEPS = 1_600_000_000
 
 if triton.knobs.runtime.interpret:
 
@@ -97,6 +99,7 @@ class Plan:
 def make_plan(u: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Plan:
     """Share out the work of a call that is not empty."""
     batch, dim, length = u.shape
+    check_steps("selective_scan", length)
     states = A.shape[1]
     groups = next((t.shape[1] for t in (B, C) if t.dim() == 4), 1)
     # With few states, checkpoints are so small that they may lie as close as the backward pass
@@ -110,6 +113,19 @@ def make_plan(u: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Plan:
         segment_length = -(-max(shortest, SHORTEST_SEGMENT) // every) * every
         segments = -(-length // segment_length)
     return Plan(batch, groups, dim // groups, length, states, every, segments, segment_length)
+
+
+def check_steps(op: str, steps: int) -> None:
+    """Check that the kernels can count the steps of a sequence.
+
+    Raises:
+        ValueError: They cannot.
+    """
+    if steps > MOST_STEPS:
+        raise ValueError(
+            f"{op}: {steps} steps are too many for the Triton kernels, which count up to "
+            f"{MOST_STEPS}; split the sequence, or use backend='cuda' or 'torch'"
+        )
 
 
 def forward_block(width: int) -> int:
