@@ -136,6 +136,24 @@ def test_checks_run_in_parallel_where_there_are_processors(tool, monkeypatch, tm
     assert "4 passed" in checks["summary"]
 
 
+@pytest.mark.skipif(importlib.util.find_spec("xdist") is None, reason="needs pytest-xdist")
+@pytest.mark.parametrize(
+    ("gibibytes", "cpus", "processes"), [(140, 64, 16), (140, 4, 4), (8, 64, 4), (3, 64, None)]
+)
+def test_processes_share_the_processors_and_the_memory_of_the_gpu(
+    tool, monkeypatch, gibibytes, cpus, processes
+):
+    gpu = tool("gpu_checks")
+    properties = SimpleNamespace(total_memory=gibibytes << 30)
+    monkeypatch.setattr(gpu.os, "cpu_count", lambda: cpus)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda: properties)
+    arguments = gpu._in_parallel()
+    assert arguments == (
+        [] if processes is None else ["-p", "xdist", "-n", str(processes), "--dist", "loadgroup"]
+    )
+
+
 def test_what_a_command_said_is_kept_when_it_is_stopped(tool, tmp_path):
     script = tmp_path / "stopped.py"
     script.write_text(

@@ -10,11 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 CHECKS = "tests/test_ops/test_on_gpu.py"
 NOTHING_RAN = 5  # exit status of pytest
 # Most of the time goes to Triton's compiler, which works for one process on one core. Each
-# process has a context of some hundred MiB on the GPU.
-MOST_PROCESSES = 8
+# process has a context of some hundred MiB on the GPU, and tensors.
+MOST_PROCESSES = 16
+MEMORY_OF_A_PROCESS = 2 << 30
 SECONDS_OF_A_HANG = 240  # longer than any kernel compiles
 
 
@@ -42,6 +45,9 @@ def run_checks(root: Path, log: Path, expression: str, *, without_gpu: bool) -> 
 
 def _in_parallel() -> list[str]:
     processes = min(MOST_PROCESSES, os.cpu_count() or 1)
+    if torch.cuda.is_available():
+        memory = torch.cuda.get_device_properties().total_memory
+        processes = min(processes, memory // MEMORY_OF_A_PROCESS)
     if processes < 2 or importlib.util.find_spec("xdist") is None:
         return []
     return ["-p", "xdist", "-n", str(processes), "--dist", "loadgroup"]
