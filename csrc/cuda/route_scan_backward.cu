@@ -485,8 +485,12 @@ int warps_of(const RoutePass& pass, bool is_double) {
   const int64_t needed = divide_up(pass.dim, S::kChannels);
   const int64_t fitting = is_double && most > 1 ? most / 2 : most;
   const int64_t warps = needed < fitting ? needed : fitting;
-  if (!is_double) return static_cast<int>(warps);
-  return fitting_warps(warps, [&](SharedSize& size, int warps) { BackwardTiles<double, S>(size, pass, warps); });
+  return fitting_warps(warps, [&](SharedSize& size, int warps) {
+    if (is_double)
+      BackwardTiles<double, S>(size, pass, warps);
+    else
+      BackwardTiles<float, S>(size, pass, warps);
+  });
 }
 
 template <class T, class S>

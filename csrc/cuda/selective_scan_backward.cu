@@ -472,8 +472,12 @@ int warps_of(const Problem& in, bool is_double) {
   const int64_t needed = divide_up(in.channels_per_group(), S::kChannels);
   const int64_t fitting = is_double && most > 1 ? most / 2 : most;
   const int64_t warps = needed < fitting ? needed : fitting;
-  if (!is_double) return static_cast<int>(warps);
-  return fitting_warps(warps, [&](SharedSize& size, int warps) { BackwardTiles<double, S>(size, in, warps); });
+  return fitting_warps(warps, [&](SharedSize& size, int warps) {
+    if (is_double)
+      BackwardTiles<double, S>(size, in, warps);
+    else
+      BackwardTiles<float, S>(size, in, warps);
+  });
 }
 
 template <class T, int kStates>
