@@ -211,15 +211,15 @@ int64_t items_together(const RoutePass& p, bool is_double) {
 
 // The buffers between segments, where there are several, of a group of items.
 struct RouteSegments {
-  Tensor ends, sums;
+  Tensor ends, spans;
 
   RouteSegments(RoutePass& p, int64_t items, const Tensor& like, ScalarType compute) {
     if (items > 0) p.segments = segments_of(items * p.dim, p.length);
     if (p.segments.count == 1) return;
     ends = make(like, {p.segments.count, items, p.sequences, p.states, p.dim}, compute);
-    sums = make(like, {p.segments.count, items, p.sequences, p.dim}, compute);
+    spans = make(like, {p.segments.count, items, p.sequences, kSpanNumbers, p.dim}, compute);
     p.ends = ends.mutable_data_ptr();
-    p.sums = sums.mutable_data_ptr();
+    p.spans = spans.mutable_data_ptr();
   }
 };
 

@@ -6,6 +6,7 @@
 #include "route_scan_passes.h"
 #include "scan_blocks.h"
 #include "stage.h"
+#include "step_span.h"
 
 namespace mamba_mm {
 
@@ -62,8 +63,9 @@ struct RouteBlock {
   __device__ __forceinline__ int64_t carry_at(const RoutePass& pass, int64_t channel, int64_t n) const {
     return (carry_row(pass) * pass.states + n) * pass.dim + channel;
   }
-  __device__ __forceinline__ int64_t sum_at(const RoutePass& pass, int64_t channel) const {
-    return carry_row(pass) * pass.dim + channel;
+  // Where its StepSpan lies: a number every `dim` elements.
+  __device__ __forceinline__ int64_t span_at(const RoutePass& pass, int64_t channel) const {
+    return carry_row(pass) * kSpanNumbers * pass.dim + channel;
   }
   // Of the partial sums over batch x segments.
   __device__ __forceinline__ int64_t part(const RoutePass& pass) const {

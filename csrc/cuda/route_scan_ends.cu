@@ -45,7 +45,7 @@ __global__ void __launch_bounds__(128, sizeof(T) == 8 ? 2 : 5) route_ends(RouteP
   const StepSizes<T, kWarp> sizes{pass, place, tiles.low, channel, present, load_parameter<T>(pass.bias, row, present)};
 
   for (int n = 0; n < states; ++n) tiles.states[n * blockDim.x + threadIdx.x] = 0;
-  T sum = 0;
+  StepSpan<T> span;
   const int chunks = (place.end - place.begin + kTileSteps - 1) / kTileSteps;
   for (int chunk = 0; chunk < chunks; ++chunk) {
     const int t0 = place.begin + (kAdjoint ? chunks - 1 - chunk : chunk) * kTileSteps;
@@ -62,7 +62,7 @@ __global__ void __launch_bounds__(128, sizeof(T) == 8 ? 2 : 5) route_ends(RouteP
     sizes.find(positions.project, dt);
     for (int t = 0; t < steps; ++t) {
       const int i = t * Tile::kPitch + lane();
-      sum += dt[i];
+      span.add(dt[i]);
       if (!kAdjoint) values[i] *= dt[i];
     }
     for (int n0 = 0; n0 < states; n0 += kStaged) {
@@ -95,7 +95,7 @@ __global__ void __launch_bounds__(128, sizeof(T) == 8 ? 2 : 5) route_ends(RouteP
     }
   }
   if (!present) return;
-  static_cast<T*>(pass.sums)[place.sum_at(pass, channel)] = sum;
+  span.store(static_cast<T*>(pass.spans) + place.span_at(pass, channel), pass.dim);
   for (int n = 0; n < states; ++n)
     static_cast<T*>(pass.ends)[place.carry_at(pass, channel, n)] = tiles.states[n * blockDim.x + threadIdx.x];
 }
@@ -130,7 +130,7 @@ void run_route_ends(RoutePass pass, const Walk* walks, bool adjoint, bool is_dou
   else
     run<float, 4>(pass, walks, adjoint, stream);
   const SegmentCarry carry{pass.segments.count, pass.items, pass.sequences, pass.dim,
-                           pass.states,         pass.A,     pass.ends,      pass.sums,
+                           pass.states,         pass.A,     pass.ends,      pass.spans,
                            nullptr,             adjoint};
   carry_over_segments(carry, is_double, stream);
 }

@@ -45,7 +45,7 @@ struct RoutePass {
 
   Segments segments;
   // As in SegmentCarry, of the items of the group, with a row a sequence; null with one segment.
-  void *ends, *sums;
+  void *ends, *spans;
   // Not zero for sequences that visit a position twice, (batch or 1, sequences), or null. Two
   // segments could add to one position, so these are walked by one block alone.
   const int32_t* repeats;

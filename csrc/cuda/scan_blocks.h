@@ -4,6 +4,7 @@
 #include "device_math.h"
 #include "selective_scan_passes.h"
 #include "stage.h"
+#include "step_span.h"
 
 namespace mamba_mm {
 
@@ -62,8 +63,9 @@ __device__ __forceinline__ T load_parameter(const void* data, int64_t i, bool pr
 __device__ __forceinline__ int64_t carry_at(const Problem& in, const ScanBlock& place, int64_t channel, int64_t n) {
   return ((place.segment * in.batch + place.batch) * in.states + n) * in.dim + channel;
 }
-__device__ __forceinline__ int64_t sum_at(const Problem& in, const ScanBlock& place, int64_t channel) {
-  return (place.segment * in.batch + place.batch) * in.dim + channel;
+// Where its StepSpan lies: a number every `dim` elements.
+__device__ __forceinline__ int64_t span_at(const Problem& in, const ScanBlock& place, int64_t channel) {
+  return (place.segment * in.batch + place.batch) * kSpanNumbers * in.dim + channel;
 }
 
 }  // namespace mamba_mm

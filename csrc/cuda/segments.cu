@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cstdlib>
 
-#include "device_math.h"
 #include "selective_scan.h"
+#include "step_span.h"
 
 namespace mamba_mm {
 namespace {
@@ -38,26 +38,27 @@ __global__ void carry_kernel(SegmentCarry call) {
   const int64_t c = i % call.dim, n = i / call.dim % call.states, row = i / call.dim / call.states;
   const int64_t channel = row * call.dim + c, in_A = channel % (call.rows * call.dim) * call.states + n;
   T* const ends = static_cast<T*>(call.ends) + i;
-  const T* const sums = static_cast<const T*>(call.sums) + channel;
+  const T* const spans = static_cast<const T*>(call.spans) + row * kSpanNumbers * call.dim + c;
   const T rate = static_cast<const T*>(call.A)[in_A] * T(kLog2E);
   T state = call.initial == nullptr ? T(0) : static_cast<const T*>(call.initial)[channel * call.states + n];
   const int64_t last = call.segments - 1;  // nothing follows this one, which nobody has scanned
   const int64_t step = call.from_the_right ? -1 : 1, first = call.from_the_right ? last : 0;
   for (int64_t k = 0; k <= last; k += kLoadedTogether) {
     // Loads do not wait for the recurrence: without this each would take its time after another.
-    T end[kLoadedTogether], sum[kLoadedTogether];
+    T end[kLoadedTogether];
+    StepSpan<T> span[kLoadedTogether];
 #pragma unroll
     for (int j = 0; j < kLoadedTogether; ++j) {
       const bool scanned = k + j < last;
       const int64_t segment = first + step * (k + j);
       end[j] = scanned ? ends[segment * channels * call.states] : T(0);
-      sum[j] = scanned ? sums[segment * channels] : T(0);
+      if (scanned) span[j].load(spans + segment * channels * kSpanNumbers, call.dim);
     }
 #pragma unroll
     for (int j = 0; j < kLoadedTogether; ++j) {
       if (k + j > last) break;
       ends[(first + step * (k + j)) * channels * call.states] = state;
-      state = power_of_two(rate * sum[j]) * state + end[j];
+      state = span[j].through(state, rate) + end[j];
     }
   }
 }

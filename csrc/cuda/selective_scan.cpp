@@ -50,15 +50,15 @@ class DeviceArguments {
 // The buffers between segments, where there are several.
 struct SegmentBuffers {
   Segments segments;
-  Tensor ends, sums;
+  Tensor ends, spans;
 
   SegmentBuffers(const Problem& p, const Tensor& like, ScalarType compute)
       : segments(segments_of(p.batch * p.dim, p.length)),
         ends(make(like, {kept(), p.batch, p.states, p.dim}, compute)),
-        sums(make(like, {kept(), p.batch, p.dim}, compute)) {}
+        spans(make(like, {kept(), p.batch, kSpanNumbers, p.dim}, compute)) {}
 
   void* ends_or_null() const { return segments.count > 1 ? ends.mutable_data_ptr() : nullptr; }
-  void* sums_or_null() const { return segments.count > 1 ? sums.mutable_data_ptr() : nullptr; }
+  void* spans_or_null() const { return segments.count > 1 ? spans.mutable_data_ptr() : nullptr; }
 
  private:
   int64_t kept() const { return segments.count > 1 ? segments.count : 0; }
@@ -87,7 +87,7 @@ std::tuple<Tensor, Tensor, Tensor> forward(const Tensor& u, const Tensor& delta,
   pass.call.checkpoints = saved > 0 ? checkpoints.mutable_data_ptr() : nullptr;
   pass.segments = buffers.segments;
   pass.ends = buffers.ends_or_null();
-  pass.sums = buffers.sums_or_null();
+  pass.spans = buffers.spans_or_null();
   run_forward(pass, args.is_double(), on_device.device.stream());
   return {torch::stable::to(out, out_dtype), last_state, checkpoints};
 }
@@ -111,7 +111,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> backw
   BackwardPass pass;
   pass.segments = buffers.segments;
   pass.ends = buffers.ends_or_null();
-  pass.sums = buffers.sums_or_null();
+  pass.spans = buffers.spans_or_null();
   Backward& call = pass.call;
   call.in = p;
   call.block = args.empty() ? 1 : backward_block(p, args.is_double());

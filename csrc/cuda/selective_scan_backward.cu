@@ -79,7 +79,7 @@ struct BackwardTiles {
         fixed_dC(memory.template take<T>(in.C.varies ? 0 : rounds * S::kStates * warps * kWarp)) {}
 };
 
-// The adjoint at the first step of a segment into which none comes, and the sum of its steps.
+// The adjoint at the first step of a segment into which none comes, and what its steps are.
 // It needs no states. Four states at a time go through a chunk, or the only one.
 template <class T, int kStates>
 struct AdjointTiles {
@@ -125,7 +125,7 @@ __global__ void __launch_bounds__(128, sizeof(T) == 8 ? 2 : 6) scan_adjoint(Back
 
   for (int n = 0; n < states; ++n) tiles.adjoint[n * blockDim.x + threadIdx.x] = 0;
   const T bias = load_parameter<T>(in.bias, channel, present);
-  T sum = 0;
+  StepSpan<T> span;
   for (int64_t t0 = (place.end - 1) / kTileSteps * kTileSteps; t0 >= place.begin; t0 -= kTileSteps) {
     const int steps = static_cast<int>(place.end - t0 < kTileSteps ? place.end - t0 : kTileSteps);
     const TilePlace here{place.batch, channels.first, t0, channels.count, steps};
@@ -137,7 +137,7 @@ __global__ void __launch_bounds__(128, sizeof(T) == 8 ? 2 : 6) scan_adjoint(Back
       const int i = t * Tile::kPitch + lane();
       const T dt = step_size(delta[i], bias, in.softplus);
       delta[i] = dt;
-      sum += dt;
+      span.add(dt);
     }
     for (int n = 0; n < states; n += kStates) {
       const int valid = states - n < kStates ? states - n : kStates;
@@ -165,7 +165,7 @@ __global__ void __launch_bounds__(128, sizeof(T) == 8 ? 2 : 6) scan_adjoint(Back
     }
   }
   if (!present) return;
-  static_cast<T*>(pass.sums)[sum_at(in, place, channel)] = sum;
+  span.store(static_cast<T*>(pass.spans) + span_at(in, place, channel), in.dim);
   for (int n = 0; n < states; ++n)
     static_cast<T*>(pass.ends)[carry_at(in, place, channel, n)] = tiles.adjoint[n * blockDim.x + threadIdx.x];
 }
@@ -501,7 +501,7 @@ void run(const BackwardPass& pass, Stream stream) {
   const bool is_double = sizeof(T) == 8;
   if (pass.segments.count > 1) {
     run_adjoint<T, S::kStates>(pass, stream);
-    SegmentCarry carry{pass.segments.count, in.batch, 1, in.dim, in.states, in.A, pass.ends, pass.sums,
+    SegmentCarry carry{pass.segments.count, in.batch, 1, in.dim, in.states, in.A, pass.ends, pass.spans,
                        pass.call.grad_last_state, true};
     carry_over_segments(carry, is_double, stream);
   }

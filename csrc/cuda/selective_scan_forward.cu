@@ -77,7 +77,7 @@ __global__ void __launch_bounds__(128, kStates == 1 ? 6 : 4) scan_in_registers(F
   }
   const T bias = load_parameter<T>(in.bias, channel, present), skip = load_parameter<T>(in.D, channel, present);
   const bool skips = in.D != nullptr;
-  T sum = 0;
+  StepSpan<T> span;
 
   for (int64_t t0 = place.begin; t0 < place.end; t0 += kTileSteps) {
     const int steps = static_cast<int>(place.end - t0 < kTileSteps ? place.end - t0 : kTileSteps);
@@ -105,7 +105,7 @@ __global__ void __launch_bounds__(128, kStates == 1 ? 6 : 4) scan_in_registers(F
         for (int n = 0; n < kStates; ++n) y += c[n] * h[n];
         u[i] = y;
       } else {
-        sum += dt;
+        span.add(dt);
       }
     }
     if (kFinal) {
@@ -121,7 +121,7 @@ __global__ void __launch_bounds__(128, kStates == 1 ? 6 : 4) scan_in_registers(F
   }
 
   if (!present) return;
-  if (!kFinal) static_cast<T*>(pass.sums)[sum_at(in, place, channel)] = sum;
+  if (!kFinal) span.store(static_cast<T*>(pass.spans) + span_at(in, place, channel), in.dim);
 #pragma unroll
   for (int n = 0; n < kStates; ++n) {
     if (!kFinal)
@@ -150,7 +150,7 @@ __global__ void __launch_bounds__(128, sizeof(T) == 8 ? 2 : 4) scan_in_tiles(For
         load_parameter<T>(kFinal ? pass.ends : nullptr, carry_at(in, place, channel, n), present);
   const T bias = load_parameter<T>(in.bias, channel, present), skip = load_parameter<T>(in.D, channel, present);
   const bool skips = in.D != nullptr;
-  T sum = 0;
+  StepSpan<T> span;
 
   for (int64_t t0 = place.begin; t0 < place.end; t0 += kTileSteps) {
     const int steps = static_cast<int>(place.end - t0 < kTileSteps ? place.end - t0 : kTileSteps);
@@ -163,7 +163,7 @@ __global__ void __launch_bounds__(128, sizeof(T) == 8 ? 2 : 4) scan_in_tiles(For
       const int i = t * Tile::kPitch + lane();
       const T dt = step_size(delta[i], bias, in.softplus);
       delta[i] = dt;
-      sum += dt;
+      if (!kFinal) span.add(dt);
       y[i] = skips ? skip * u[i] : T(0);
     }
     for (int n0 = 0; n0 < states; n0 += kStaged) {
@@ -217,7 +217,7 @@ __global__ void __launch_bounds__(128, sizeof(T) == 8 ? 2 : 4) scan_in_tiles(For
   }
 
   if (!present) return;
-  if (!kFinal) static_cast<T*>(pass.sums)[sum_at(in, place, channel)] = sum;
+  if (!kFinal) span.store(static_cast<T*>(pass.spans) + span_at(in, place, channel), in.dim);
   for (int n = 0; n < states; ++n) {
     const T h = tiles.states[n * blockDim.x + threadIdx.x];
     if (!kFinal)
@@ -261,7 +261,7 @@ void run(const ForwardPass& pass, Stream stream) {
     // Nothing follows the last segment.
     launch(choose_kernel<false>(in.states, is_double), ScanBlock::grid(in, count - 1, block.x), block, size.bytes(),
            stream, pass);
-    SegmentCarry carry{count, in.batch, 1, in.dim, in.states, in.A, pass.ends, pass.sums, nullptr, false};
+    SegmentCarry carry{count, in.batch, 1, in.dim, in.states, in.A, pass.ends, pass.spans, nullptr, false};
     carry_over_segments(carry, is_double, stream);
   }
   launch(choose_kernel<true>(in.states, is_double), ScanBlock::grid(in, count, block.x), block, size.bytes(), stream,

@@ -10,14 +10,14 @@ struct ForwardPass {
   Forward call;
   Segments segments;
   // As in SegmentCarry, with one row; null with one segment.
-  void *ends, *sums;
+  void *ends, *spans;
 };
 
 struct BackwardPass {
   // Partial sums over batch items are here over segments as well, the segment in front.
   Backward call;
   Segments segments;
-  void *ends, *sums;
+  void *ends, *spans;
 };
 
 // Tensors are in float or 16 bit where the computation is in float, else in double.

@@ -118,3 +118,16 @@ def assert_exact(case, tolerance, **keywords):
     errors = errors_against_definition(case, **keywords)
     wrong = {name: error for name, error in errors.items() if not error <= tolerance}
     assert not wrong, f"{wrong} over {tolerance} for {case}"
+
+
+def same_special_values(actual, expected):
+    """Whether NaN and the infinities of either sign are at the same places."""
+    kinds = (torch.isnan, torch.isposinf, torch.isneginf)
+    return all(torch.equal(kind(actual), kind(expected)) for kind in kinds)
+
+
+def assert_same_special_values(actual, expected):
+    """Of every result by name."""
+    assert actual.keys() == expected.keys()
+    wrong = [name for name, t in expected.items() if not same_special_values(actual[name], t)]
+    assert not wrong

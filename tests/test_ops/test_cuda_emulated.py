@@ -14,6 +14,7 @@ from cuda_builds import emulation
 from scan_cases import (
     Case,
     assert_exact,
+    assert_same_special_values,
     leaves,
     relative_error,
     run_with_gradients,
@@ -220,6 +221,63 @@ def test_nan_reaches_later_segments_and_the_gradients(name, monkeypatch):
     expected = run_with_gradients(leaves(case.arguments), True, function=selective_scan_ref)
     for result, t in expected.items():
         assert torch.equal(actual[result].isnan(), t.isnan()), result
+
+
+def whole_and_in_segments(case, monkeypatch):
+    results = []
+    for count in ("1", "5"):
+        monkeypatch.setenv("MAMBA_MM_CUDA_SEGMENTS", count)
+        results.append(
+            run_with_gradients(leaves(case.arguments), case.softplus, function=emulated_scan)
+        )
+    return results
+
+
+def slow_and_fast_decays(states, **fields):
+    """One sequence of five segments; the decays of a whole segment multiply to zero for some."""
+    return Case(batch=1, dim=4, length=160, states=states, delta_shift=3.0, **fields)
+
+
+@pytest.mark.parametrize("name", ["u", "delta", "B", "C", "z"])
+@pytest.mark.parametrize("states", [1, 3, 16])
+def test_infinity_goes_through_segments_as_through_a_whole(states, name, monkeypatch):
+    case = slow_and_fast_decays(states)
+    t = case.arguments[name]
+    t[..., 50].flatten()[0] = t[..., 100].flatten()[0] = float("inf")
+    whole, cut = whole_and_in_segments(case, monkeypatch)
+    assert_same_special_values(cut, whole)
+
+
+@pytest.mark.parametrize("states", [1, 3])
+def test_infinity_ends_where_one_step_forgets_everything(states, monkeypatch):
+    case = slow_and_fast_decays(states)
+    case.arguments["u"][0, 0, 20] = float("inf")
+    case.arguments["delta"][0, 0, 70] = 1e30
+    for name in ("B", "C"):
+        case.arguments[name].abs_()
+    whole, cut = whole_and_in_segments(case, monkeypatch)
+    assert whole["last_state"][0, 0].isnan().all()
+    assert whole["y"][0, 0, 69].isinf()
+    assert_same_special_values(cut, whole)
+
+
+@pytest.mark.parametrize("states", [1, 3])
+@pytest.mark.parametrize("begins", [31, 150])
+def test_states_grow_through_segments_as_through_a_whole(states, begins, monkeypatch):
+    # Through a segment the decays multiply to what no float32 holds, and are finite each.
+    case = Case(batch=1, dim=4, length=160, states=states, delta_shift=1.0, options=())
+    delta, A, u = (case.arguments[name] for name in ("delta", "A", "u"))
+    delta.clamp_(1.0, 1.5)
+    A.copy_(torch.linspace(2.1, 2.2, A.numel()).view_as(A))
+    u.fill_(0)
+    u[..., begins] = 1e-38
+    if begins == 31:
+        delta[..., 64:] = -30.0  # or it would overflow
+    whole, cut = whole_and_in_segments(case, monkeypatch)
+    assert whole["last_state"].isfinite().all()
+    assert whole["last_state"].all()
+    assert relative_error(cut["y"], whole["y"].double()) < 1e-4
+    assert relative_error(cut["last_state"], whole["last_state"].double()) < 1e-4
 
 
 @pytest.mark.parametrize("states", [2, 3, 5])

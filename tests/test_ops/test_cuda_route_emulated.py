@@ -23,7 +23,7 @@ from route_cases import (
     run,
     slow_route_scan,
 )
-from scan_cases import leaves, relative_error
+from scan_cases import assert_same_special_values, leaves, relative_error
 
 from mamba_mm.ops.compiled_scan import CHECKPOINT_LANES, CHECKPOINT_STEPS
 from mamba_mm.ops.extension import EXTENSION
@@ -446,6 +446,25 @@ def test_nan_and_infinity_go_where_the_definition_sends_them(states, where, valu
     assert relative_error(y[finite], y_reference[finite]) < FLOAT32
     for gradient, t in reference.items():
         assert actual[gradient][t.isfinite()].isfinite().all(), gradient
+
+
+@pytest.mark.parametrize("name", ["cross", "vim", "shifted, with pads"])
+@pytest.mark.parametrize("where", ["x", "the low rank of delta", "B", "C"])
+@pytest.mark.parametrize("states", [1, 3])
+def test_infinity_goes_through_segments_as_through_a_whole(states, where, name, monkeypatch):
+    # With large steps the decays of a whole segment multiply to zero, those of pads included.
+    case = RouteCase(name, (20, 8), dim=4, states=states, batch=1, delta_shift=3.0)
+    arguments = case.arguments()
+    t = arguments["x"].flatten(2)[0, 2]
+    if where != "x":
+        entry = {"the low rank of delta": 0, "B": case.rank, "C": case.rank + states}[where]
+        t = arguments["params"].flatten(3)[0, 0, entry]
+    t[59] = t[100] = float("inf")
+    results = []
+    for count in ("1", "5"):
+        monkeypatch.setenv("MAMBA_MM_CUDA_SEGMENTS", count)
+        results.append(run(case, arguments, fused=True))
+    assert_same_special_values(*results)
 
 
 @pytest.mark.parametrize("name", ["cross", "atrous2", "joined, of unequal lengths, with pads"])
