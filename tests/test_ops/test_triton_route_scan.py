@@ -128,6 +128,16 @@ def test_segments(case, interpreted):
     assert_small(interpreted("errors", case, SEGMENTED))
 
 
+@pytest.mark.parametrize("entry", [2, 3], ids=["B", "C"])
+def test_infinity_goes_through_segments_as_through_a_whole(entry, interpreted):
+    # With large steps the decays of a whole segment multiply to zero.
+    case = small("unidirectional", (8, 5), delta_shift=20.0)
+    places = [(0, 0, entry, row, 0) for row in (2, 4)]
+    assert interpreted("segments_of", case, SEGMENTED) == 5
+    name = "special_values_that_segments_change"
+    assert interpreted(name, case, "params", places, SEGMENTED) == []
+
+
 @pytest.mark.parametrize(
     ("walks", "constants"),
     [

@@ -91,6 +91,27 @@ def test_segments_of_the_sequence(fields, interpreted):
     assert_small(interpreted("errors", case, **SEGMENTED), FLOAT32)
 
 
+@pytest.mark.parametrize("name", ["B", "C"])
+def test_infinity_goes_through_segments_as_through_a_whole(name, interpreted):
+    # With large steps the decays of a whole segment multiply to zero.
+    case = small(length=40, delta_shift=20.0)
+    t = case.arguments[name]
+    t[..., 10].flatten()[0] = t[..., 20].flatten()[0] = float("inf")
+    assert interpreted("segments_of", case, **SEGMENTED) == 5
+    assert interpreted("special_values_that_segments_change", case, **SEGMENTED) == []
+
+
+@pytest.mark.parametrize(("begins", "ends"), [(15, 26), (36, 40)])
+def test_states_grow_through_segments_as_through_a_whole(begins, ends, interpreted):
+    # The decays of a segment multiply to what no float32 holds, and are finite each.
+    case = small(length=40, delta_shift=5.0, options=())
+    case.arguments["A"].fill_(2.5)
+    case.arguments["u"].zero_()[..., begins] = 1e-38
+    case.arguments["delta"][..., ends:] = -30.0
+    errors = interpreted("errors", case, **SEGMENTED)
+    assert_small({name: errors[name] for name in ("y", "last_state")}, 1e-4)
+
+
 def test_segments_where_channels_do_not_fill_a_gpu(interpreted):
     counts = [interpreted("segments_of_shape", 1, dim, 4096) for dim in (16, 384, 8192, 1 << 17)]
     assert counts == [32, 32, 8, 1]

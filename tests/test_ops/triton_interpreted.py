@@ -17,6 +17,7 @@ from scan_cases import (
     leaves,
     relative_error,
     run_with_gradients,
+    same_special_values,
 )
 
 from mamba_mm.ops import selective_scan_ref
@@ -136,6 +137,19 @@ def poisoned(case, name, poison):
     same = torch.equal(actual.isnan(), expected.isnan())
     same = same and torch.equal(actual.isinf(), expected.isinf())
     return same, relative_error(actual[finite], expected[finite].double())
+
+
+def special_values_that_segments_change(case, **constants):
+    """Names of results whose NaN or infinities are not those of the sequence in one piece."""
+    results = [
+        with_constants(
+            lambda: run_with_gradients(leaves(case.arguments), case.softplus, function=triton_scan),
+            **which,
+        )
+        for which in ({}, constants)
+    ]
+    whole, cut = results
+    return [name for name, t in whole.items() if not same_special_values(cut[name], t)]
 
 
 def message_without_checkpoints(case):

@@ -9,7 +9,7 @@ import route_cases
 import torch
 import triton_interpreter  # noqa: F401 - makes it faster
 from route_cases import RouteCase, call, gradients_of, run
-from scan_cases import leaves, relative_error
+from scan_cases import leaves, relative_error, same_special_values
 
 from mamba_mm.ops import route_scan
 from mamba_mm.ops.routes import RouteSet
@@ -106,6 +106,16 @@ def poisoned(case, where, place, value):
     finite = y_expected.isfinite()
     broken = [n for n, t in expected.items() if not actual[n][t.isfinite()].isfinite().all()]
     return same, relative_error(y[finite], y_expected[finite]), broken
+
+
+def special_values_that_segments_change(case, where, places, constants):
+    """Names of results whose NaN or infinities are not those of sequences in one piece."""
+    arguments = case.arguments()
+    for place in places:
+        arguments[where][place] = float("inf")
+    whole = run(case, arguments, **TRITON)
+    cut = with_constants(constants, run, case, arguments, **TRITON)
+    return [name for name, t in whole.items() if not same_special_values(cut[name], t)]
 
 
 def results_without_elements(case):

@@ -7,7 +7,8 @@ specialised to sizes: another image size is no other kernel.
 
 Layouts of what only kernels see, all in the type of the computation and contiguous: running sums
 (batch, positions, dim), checkpoints (batch, sequences, saved, N, dim), carries (batch, segments,
-N, sequences, dim), partial sums with (batch, segments) or the block in front.
+N, sequences, dim), spans of the step sizes (batch, segments, 3, sequences, dim), partial sums with
+(batch, segments) or the block in front.
 """
 
 # Triton has no starred tuples, and constant conditions stand alone.
@@ -32,10 +33,12 @@ from .scan_kernels import (
     advanced,
     decay_rates,
     load_states,
+    no_steps,
     optional_row,
     run_time,
     step_size,
     store_states,
+    with_step,
     zeros,
 )
 
@@ -185,7 +188,7 @@ def route_forward(
             add_to_map(total_row, out_row, at_write, ys, former, dim, mask, adds, ends, TABLE)
 
 
-@run_time(SIZES, RECORDS, "inputs records delta weight A bias carries steps inputs_b inputs_t")
+@run_time(SIZES, RECORDS, "inputs records delta weight A bias carries spans inputs_b inputs_t")
 def route_ends(
     inputs,
     records,
@@ -194,7 +197,7 @@ def route_ends(
     A,
     bias,
     carries,
-    steps,
+    spans,
     tokens,
     length,
     height,
@@ -228,7 +231,7 @@ def route_ends(
     HAS_BIAS: tl.constexpr,
     BACKWARD: tl.constexpr,
 ):
-    """Every segment by itself, from zero, and the sum of its step sizes; without tables.
+    """Every segment by itself, from zero, and the span of its step sizes; without tables.
 
     What it yields are the states after its last step, driven by x; or, BACKWARD, the
     gradient by those before its first step, driven by the gradient of the output.
@@ -253,7 +256,7 @@ def route_ends(
         entry += states
 
     h = zeros(BLOCK, dtype, STATES)
-    sum_of_steps = tl.zeros([BLOCK], dtype)
+    span = no_steps(BLOCK, dtype)
     FIRST: tl.constexpr = WINDOW - 1 if BACKWARD else 0
     LAST: tl.constexpr = -1 if BACKWARD else WINDOW
     STRIDE: tl.constexpr = -1 if BACKWARD else 1
@@ -292,11 +295,12 @@ def route_ends(
                 h = more
             else:
                 h = advanced(h, dt, dt * drives[j], rates, entries)
-            sum_of_steps += tl.where(valid, dt, 0.0)
+            span = with_step(span, dt, valid)
     own = batch * segments + segment
     carry = ((own * states + first_state) * sequences + k) * dim + channel
     store_states(carries + carry, h, sequences * dim, mask)
-    tl.store(steps + (own * sequences + k) * dim + channel, sum_of_steps, mask=mask)
+    slot = spans + (own * 3 * sequences + k) * dim + channel
+    store_states(slot, span, sequences * dim, mask)
 
 
 @run_time(

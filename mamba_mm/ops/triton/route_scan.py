@@ -327,7 +327,7 @@ def _carries(source: Tensor, inputs: Inputs, plan: Plan, walks, options, backwar
     """
     A = inputs.A
     carries = A.new_zeros((plan.batch, plan.segments, plan.states, plan.sequences, plan.dim))
-    steps = A.new_zeros((plan.batch, plan.segments, plan.sequences, plan.dim))
+    spans = A.new_zeros((plan.batch, plan.segments, 3, plan.sequences, plan.dim))
     block = forward_block(plan.dim)
     softplus, scale = options
     for run in make_runs(walks, SEQUENCES_AT_A_TIME):
@@ -340,7 +340,7 @@ def _carries(source: Tensor, inputs: Inputs, plan: Plan, walks, options, backwar
                 *inputs.delta_weight_A,
                 inputs.or_A(inputs.bias),
                 carries,
-                steps,
+                spans,
                 *plan.sizes(run, block),
                 plan.rank,
                 plan.states,
@@ -362,7 +362,7 @@ def _carries(source: Tensor, inputs: Inputs, plan: Plan, walks, options, backwar
     rows = plan.batch * plan.states * channels
     wrap_triton(carry_over)[(-(-rows // CARRY_BLOCK),)](
         carries,
-        steps,
+        spans,
         A,
         A,
         rows,

@@ -6,8 +6,9 @@ over channels. A block is one (batch item, segment of the sequence, group, run o
 Nothing is specialised to sizes, strides or alignment: another image size is no other kernel.
 
 Layouts of what only kernels see, all in the type of the computation and contiguous:
-checkpoints (batch, saved, N, dim), carries (batch, segments, N, dim), partial sums of the
-gradients with (batch, segments) or the block in front.
+checkpoints (batch, saved, N, dim), carries (batch, segments, N, dim), spans of the step sizes
+(batch, segments, 3, dim), partial sums of the gradients with (batch, segments) or the block in
+front.
 """
 
 # Triton's language has no starred tuples, and tells what is constant by the `if` it stands in.
@@ -271,7 +272,25 @@ def scan_forward(
         tl.store(last_state + at, h[n], mask=last)
 
 
-@run_time(INPUTS, PLACE, "carries steps")
+@triton.jit
+def no_steps(BLOCK: tl.constexpr, dtype: tl.constexpr):
+    """The span of no steps: their sum, the smallest and the largest."""
+    total = tl.zeros([BLOCK], dtype)
+    return total, total + float("inf"), total - float("inf")
+
+
+@triton.jit
+def with_step(span, dt, valid):
+    """The span of one more step where it is valid."""
+    total, least, most = span
+    return (
+        total + tl.where(valid, dt, 0.0),
+        tl.where(valid & (dt < least), dt, least),
+        tl.where(valid & (dt > most), dt, most),
+    )
+
+
+@run_time(INPUTS, PLACE, "carries spans")
 def segment_states(
     u,
     delta,
@@ -279,7 +298,7 @@ def segment_states(
     A,
     bias,
     carries,
-    steps,
+    spans,
     length,
     width,
     blocks,
@@ -303,7 +322,7 @@ def segment_states(
     HAS_BIAS: tl.constexpr,
     FIXED_B: tl.constexpr,
 ):
-    """Every segment by itself: its last states, from zero, and the sum of its step sizes."""
+    """Every segment by itself: its last states, from zero, and the span of its step sizes."""
     dtype: tl.constexpr = A.dtype.element_ty
     batch, segment, group, _, channel, mask = place(width, blocks, groups, segments, BLOCK)
     dim = tl.cast(groups * width, tl.int64)
@@ -318,23 +337,23 @@ def segment_states(
     B_row = B + batch * B_b + group * B_g + first * B_t + first_state
 
     h = zeros(BLOCK, dtype, STATES)
-    total = tl.zeros([BLOCK], dtype)
+    span = no_steps(BLOCK, dtype)
     for _ in range(begin, end):
         u_now = tl.load(u_row, mask=mask, other=0.0).to(dtype)
         raw = tl.load(delta_row, mask=mask, other=0.0)
         dt = step_size(raw, shift, dtype, SOFTPLUS)
         b = projection(B_row, fixed_B, True, dtype, STATES, FIXED_B)
         h = advanced(h, dt, dt * u_now, rates, b)
-        total += dt
+        span = with_step(span, dt, True)
         u_row += u_t
         delta_row += delta_t
         B_row += B_t
     at = batch * segments + segment
     store_states(carries + (at * states + first_state) * dim + channel, h, dim, mask)
-    tl.store(steps + at * dim + channel, total, mask=mask)
+    store_states(spans + at * 3 * dim + channel, span, dim, mask)
 
 
-@run_time(INPUTS, PLACE, "grad_out carries steps z_b z_c z_t grad_b grad_c grad_t")
+@run_time(INPUTS, PLACE, "grad_out carries spans z_b z_c z_t grad_b grad_c grad_t")
 def segment_adjoints(
     grad_out,
     delta,
@@ -343,7 +362,7 @@ def segment_adjoints(
     A,
     bias,
     carries,
-    steps,
+    spans,
     length,
     width,
     blocks,
@@ -387,7 +406,7 @@ def segment_adjoints(
     C_row = C + batch * C_b + group * C_g + final * C_t + first_state
 
     adjoint = zeros(BLOCK, dtype, STATES)
-    total = tl.zeros([BLOCK], dtype)
+    span = no_steps(BLOCK, dtype)
     for _ in range(begin, end):
         dy = tl.load(grad_row, mask=mask, other=0.0).to(dtype)
         if HAS_Z:
@@ -398,20 +417,37 @@ def segment_adjoints(
         for n in tl.static_range(STATES):
             before = before + (tl.exp2(dt * rates[n]) * (dy * c[n] + adjoint[n]),)
         adjoint = before
-        total += dt
+        span = with_step(span, dt, True)
         grad_row -= grad_t
         delta_row -= delta_t
         z_row -= z_t
         C_row -= C_t
     at = batch * segments + segment
     store_states(carries + (at * states + first_state) * dim + channel, adjoint, dim, mask)
-    tl.store(steps + at * dim + channel, total, mask=mask)
+    store_states(spans + at * 3 * dim + channel, span, dim, mask)
 
 
-@run_time("carries steps A initial rows dim states segments")
+@triton.jit
+def through(carry, rate, total, least, most):
+    """What is left of a state behind a segment, as step by step.
+
+    An infinite state stays so until a decay is zero, and one of zero until a decay is infinite;
+    the product of all decays may be either though none of them is.
+    """
+    first, second = tl.exp2(rate * least), tl.exp2(rate * most)
+    falls = rate < 0
+    # In two halves: the decay alone may be too small or too large for a number.
+    half = tl.exp2(rate * total * 0.5)
+    left = carry * half * half
+    left = tl.where(carry == 0.0, carry * tl.where(falls, first, second), left)
+    infinite = tl.abs(carry) == float("inf")
+    return tl.where(infinite, carry * tl.where(falls, second, first), left)
+
+
+@run_time("carries spans A initial rows dim states segments")
 def carry_over(
     carries,
-    steps,
+    spans,
     A,
     initial,
     rows,
@@ -444,9 +480,8 @@ def carry_over(
         slot = carries + (at * states + state) * dim + channel
         own = tl.load(slot, mask=mask, other=0.0)
         tl.store(slot, carry, mask=mask)
-        decay = tl.exp2(tl.load(steps + at * dim + channel, mask=mask, other=0.0) * rate)
-        # Growing states: the product of decays may overflow where there is nothing to grow.
-        carry = tl.where(carry == 0.0, own, decay * carry + own)
+        total, least, most = load_states(spans + at * 3 * dim + channel, dim, mask, 3)
+        carry = through(carry, rate, total, least, most) + own
 
 
 @run_time(

@@ -151,7 +151,7 @@ def _strides(t: Tensor) -> tuple[int, int, int]:
 def _takes_over(
     plan: Plan,
     carries: Tensor,
-    steps: Tensor,
+    spans: Tensor,
     A: Tensor,
     initial: Tensor | None,
     backward: bool,
@@ -159,7 +159,7 @@ def _takes_over(
     rows = plan.batch * plan.states * plan.dim
     wrap_triton(carry_over)[(-(-rows // CARRY_BLOCK),)](
         carries,
-        steps,
+        spans,
         A,
         A if initial is None else initial,
         rows,
@@ -176,7 +176,7 @@ def _takes_over(
 def _carries(u, delta, A, B, delta_bias, delta_softplus, plan) -> Tensor:
     """The states before every segment, (batch, segments, N, dim)."""
     carries = A.new_empty((plan.batch, plan.segments, plan.states, plan.dim))
-    steps = A.new_empty((plan.batch, plan.segments, plan.dim))
+    spans = A.new_empty((plan.batch, plan.segments, 3, plan.dim))
     block = forward_block(plan.width)
     for first_state, count in plan.turns():
         wrap_triton(segment_states)[(plan.programs(block),)](
@@ -186,7 +186,7 @@ def _carries(u, delta, A, B, delta_bias, delta_softplus, plan) -> Tensor:
             A,
             A if delta_bias is None else delta_bias,
             carries,
-            steps,
+            spans,
             *plan.sizes(block),
             first_state,
             *u.stride(),
@@ -199,7 +199,7 @@ def _carries(u, delta, A, B, delta_bias, delta_softplus, plan) -> Tensor:
             FIXED_B=B.dim() == 2,
             num_warps=block // WARP,
         )
-    _takes_over(plan, carries, steps, A, None, backward=False)
+    _takes_over(plan, carries, spans, A, None, backward=False)
     return carries
 
 
@@ -208,7 +208,7 @@ def _adjoint_carries(
 ) -> Tensor:
     """The gradient by the states after every segment, (batch, segments, N, dim)."""
     carries = A.new_empty((plan.batch, plan.segments, plan.states, plan.dim))
-    steps = A.new_empty((plan.batch, plan.segments, plan.dim))
+    spans = A.new_empty((plan.batch, plan.segments, 3, plan.dim))
     block = forward_block(plan.width)
     for first_state, count in plan.turns():
         wrap_triton(segment_adjoints)[(plan.programs(block),)](
@@ -219,7 +219,7 @@ def _adjoint_carries(
             A,
             A if delta_bias is None else delta_bias,
             carries,
-            steps,
+            spans,
             *plan.sizes(block),
             first_state,
             *grad_out.stride(),
@@ -234,7 +234,7 @@ def _adjoint_carries(
             FIXED_C=C.dim() == 2,
             num_warps=block // WARP,
         )
-    _takes_over(plan, carries, steps, A, grad_last_state, backward=True)
+    _takes_over(plan, carries, spans, A, grad_last_state, backward=True)
     return carries
 
 
