@@ -83,7 +83,7 @@ def find_nvcc():
 
 
 def cuda_architectures():
-    """Return nvcc's flags for the architectures that the environment names."""
+    """Return the compute capabilities that the environment names, such as ``80``."""
     text = os.environ.get("MAMBA_MM_CUDA_ARCHS") or "80;90;100"
     names = [name.replace(".", "") for name in re.split(r"[;, ]+", text.strip("; ,"))]
     for name in names:
@@ -92,8 +92,21 @@ def cuda_architectures():
                 f"mamba_mm: MAMBA_MM_CUDA_ARCHS={text!r} names {name!r}, expected compute "
                 "capabilities such as 80;90;100 or 8.0;9.0"
             )
+    return names
+
+
+def architecture_flags(names):
+    """Return nvcc's flags: machine code for all, and for later GPUs the last one's PTX."""
     flags = [f"-gencode=arch=compute_{name},code=sm_{name}" for name in names]
     return [*flags, f"-gencode=arch=compute_{names[-1]},code=compute_{names[-1]}"]
+
+
+def flags_of(source):
+    """Return what a single C++ file is compiled with beside what all are."""
+    name = Path(source).name
+    if name == "architectures.cpp":
+        return [f'-DMAMBA_MM_CUDA_ARCHS="{";".join(cuda_architectures())}+PTX"']
+    return ISA_FLAGS.get(name, [])
 
 
 def run_nvcc(command, purpose):
@@ -136,7 +149,7 @@ class BuildExtension(build_ext):
                 output_dir=self.build_temp,
                 macros=macros,
                 include_dirs=[str(path) for path in (ROOT / "csrc", *includes)],
-                extra_postargs=flags + ISA_FLAGS.get(Path(source).name, []),
+                extra_postargs=flags + flags_of(source),
                 depends=ext.depends,
             )
 
@@ -160,7 +173,8 @@ class BuildExtension(build_ext):
         target = Path(self.build_temp) / f"{source}.o"
         target.parent.mkdir(parents=True, exist_ok=True)
         command = [nvcc, "-c", source, "-o", str(target), "-std=c++17", "-O3", "-DNDEBUG"]
-        command += ["--expt-relaxed-constexpr", "--threads=2", *cuda_architectures()]
+        command += ["--expt-relaxed-constexpr", "--threads=2"]
+        command += architecture_flags(cuda_architectures())
         command += ["-Xcompiler=-fPIC,-fvisibility=hidden", f"-I{ROOT / 'csrc'}", "-Xptxas=-v"]
         said = run_nvcc(command, f"compile {source}")
         # Registers and spills of every kernel: the tests assert them.

@@ -15,12 +15,15 @@ from dataclasses import dataclass
 
 import torch
 
+from . import architectures
 from .extension import CUDA_EXTENSION, EXTENSION, TRITON
 
 BACKENDS = ("cpu", "cuda", "triton", "torch", "reference")
 # The device type of the tensors that a backend of kernels serves. PyTorch calls AMD's GPUs
 # "cuda" too.
 SERVES = {"cpu": "cpu", "cuda": "cuda", "triton": "cuda"}
+# The current one of the GPUs.
+GPU = torch.device("cuda")
 # The choice for the whole process and who made it; plain data, so that tracing guards on it.
 _process_choice: tuple[str | None, str] = (os.environ.get("MAMBA_MM_BACKEND"), "MAMBA_MM_BACKEND")
 _WARNED: set[str] = set()
@@ -65,7 +68,7 @@ def _cpu_status() -> BackendStatus:
 
 
 def _cuda_status() -> BackendStatus:
-    missing = _missing("cuda")
+    missing = _missing("cuda", GPU)
     if missing:
         return BackendStatus("cuda", False, *missing)
     if torch.version.cuda is None:
@@ -79,7 +82,7 @@ def _cuda_status() -> BackendStatus:
 
 
 def _triton_status() -> BackendStatus:
-    missing = _missing("triton")
+    missing = _missing("triton", GPU)
     if missing:
         return BackendStatus("triton", False, *missing)
     if _triton_is_interpreted():
@@ -93,25 +96,51 @@ def _on_gpu(name: str, built: str) -> BackendStatus:
     return BackendStatus(name, False, f"{built}, but there is no GPU", "run on the CPU")
 
 
-def _missing(name: str) -> tuple[str, str] | None:
-    """Return why the kernels of a backend are not there and what to do, or None if they are."""
+def _missing(name: str, device: torch.device) -> tuple[str, str] | None:
+    """Return why no kernels of a backend are there for a device and what to do, or None."""
     if name == "cuda" and torch.version.hip is not None:
         return (
             f"torch {torch.__version__} is for AMD's GPUs",
             "leave the choice of the backend open: 'triton' serves them",
         )
     outcome = {"cpu": EXTENSION, "cuda": CUDA_EXTENSION, "triton": TRITON}[name]
-    return None if outcome.loaded else (outcome.detail, outcome.remedy)
+    if not outcome.loaded:
+        return outcome.detail, outcome.remedy
+    return _too_old(name, device) if device.type == "cuda" and torch.version.hip is None else None
+
+
+def _too_old(name: str, device: torch.device) -> tuple[str, str] | None:
+    """Return why a GPU of NVIDIA does not run a backend's kernels and what to do, or None."""
+    capability = architectures.compute_capability(device)
+    if capability is None:
+        return None
+    gpu = "the GPU has compute capability {}.{}".format(*capability)
+    compiled = CUDA_EXTENSION.architectures
+    if name == "cuda" and not architectures.runs(compiled, capability):
+        rebuild = "MAMBA_MM_CUDA_ARCHS='{}{}' pip install --no-deps .".format(*capability)
+        return (
+            f"its kernels are compiled for {compiled}, and {gpu}",
+            f"build them for it, from a checkout: {rebuild}",
+        )
+    if name == "triton" and capability < architectures.TRITON_CAPABILITY:
+        oldest = "{}.{}".format(*architectures.TRITON_CAPABILITY)
+        return f"Triton needs {oldest}, and {gpu}", "use backend='torch', or a later GPU"
+    return None
 
 
 def _triton_is_interpreted() -> bool:
     return os.environ.get("TRITON_INTERPRET") == "1"
 
 
-def default_backend(device_type: str) -> str:
-    """Return the backend that a call on ``device_type`` ("cpu", "cuda", ...) gets by itself."""
+def default_backend(device: torch.device | str) -> str:
+    """Return the backend that a call gets by itself.
+
+    Args:
+        device: Where its tensors are, or only the type ("cpu", "cuda", ...): then the current GPU.
+    """
+    device = torch.device(device)
     for name, served in SERVES.items():
-        if device_type == served and _missing(name) is None:
+        if device.type == served and _missing(name, device) is None:
             return name
     return "torch"
 
@@ -132,27 +161,28 @@ def use_backend(name: str) -> Iterator[None]:
         _process_choice = before
 
 
-def choose_backend(requested: str | None, device_type: str) -> str:
+def choose_backend(requested: str | None, device: torch.device | str) -> str:
     """Return the backend for one call.
 
     Args:
         requested: The call's own ``backend=``, which wins over :func:`use_backend`, which wins
             over ``MAMBA_MM_BACKEND``.
-        device_type: Where the tensors are.
+        device: Where the tensors are, or only the type of the device: then the current GPU.
 
     Raises:
         ValueError: The name is unknown, or the backend does not serve that device.
         RuntimeError: The backend was asked for but is not usable on this machine.
     """
+    device = torch.device(device)
     name = _forced(requested)
     if name is None:
-        name = default_backend(device_type)
+        name = default_backend(device)
         if name == "torch":
-            _warn_slow(device_type)
+            _warn_slow(device)
         return name
     if name in SERVES:
-        _check_served(name, device_type)
-        missing = _missing(name)
+        _check_served(name, device.type)
+        missing = _missing(name, device)
         if missing:
             raise RuntimeError(f"backend {name!r} is not usable: {missing[0]}; {missing[1]}")
     return name
@@ -181,13 +211,14 @@ def _known(name: str, source: str) -> str:
     return name
 
 
-def _warn_slow(device_type: str) -> None:
+def _warn_slow(device: torch.device) -> None:
     """Say once per device type that nothing compiled serves it, and what to do."""
+    device_type = device.type
     if device_type in _WARNED or torch.compiler.is_compiling():
         return
     _WARNED.add(device_type)
     missing = [
-        f"{name}: {'; '.join(_missing(name))}"
+        f"{name}: {'; '.join(_missing(name, device))}"
         for name, served in SERVES.items()
         if served == device_type
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -22,11 +22,14 @@ class Extension:
         loaded: Whether its ops are registered under ``torch.ops.mamba_mm``.
         detail: Where it was loaded from, or why it was not.
         remedy: What to do when it was not, else empty.
+        architectures: Of the CUDA library, what its kernels are compiled for, such as
+            ``80;90;100+PTX``: compute capabilities, and from which one's PTX later GPUs run.
     """
 
     loaded: bool
     detail: str
     remedy: str = ""
+    architectures: str = ""
 
 
 def _load_extension(package: Path) -> Extension:
@@ -61,7 +64,7 @@ def _load_cuda_extension(package: Path, cpu: Extension) -> Extension:
         return Extension(
             False, f"it needs the library of the CPU, which is missing: {cpu.detail}", cpu.remedy
         )
-    return _load_library(
+    library = _load_library(
         package,
         "_C_cuda",
         Extension(
@@ -71,6 +74,15 @@ def _load_cuda_extension(package: Path, cpu: Extension) -> Extension:
             "pip install --no-deps .",
         ),
     )
+    if not library.loaded:
+        return library
+    if not hasattr(torch.ops.mamba_mm, "cuda_architectures"):
+        return Extension(
+            False,
+            f"{library.detail} was built from an earlier version of this package",
+            "build it again, from a checkout: pip install --no-deps .",
+        )
+    return replace(library, architectures=torch.ops.mamba_mm.cuda_architectures())
 
 
 def _load_library(package: Path, name: str, absent: Extension) -> Extension:

@@ -135,7 +135,7 @@ def route_scan(
     check_route_arguments(
         x, params, A, D, delta_bias, delta_weight, delta, codes, routes, size, index, gates
     )
-    name = choose_backend(backend, x.device.type)
+    name = choose_backend(backend, x.device)
     fused = _choose_fused(fused, name, routes)
     if routes.channel_slices is not None:
         scan = functools.partial(

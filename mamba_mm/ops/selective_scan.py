@@ -80,7 +80,7 @@ def selective_scan(
             is asked of a compiled backend.
     """
     check_scan_arguments(u, delta, A, B, C, D, z, delta_bias)
-    name = choose_backend(backend, u.device.type)
+    name = choose_backend(backend, u.device)
     u, delta, B, C, z = _autocast(u.device.type, u, delta, B, C, z)
     out_dtype = out_dtype or u.dtype
     u, delta, B, C, z, A, D, delta_bias = _agree_on_precision(u, delta, B, C, z, A, D, delta_bias)

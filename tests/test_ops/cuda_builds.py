@@ -65,7 +65,8 @@ def command(*arguments: str | Path) -> str:
 
 def build_emulation() -> Path:
     """The emulated library: object files are kept from run to run, by a hash of what is in them."""
-    sources = [*CUDA.glob("*.cu"), *CUDA.glob("*.cpp"), CHECKS]
+    of_ops = (path for path in CUDA.glob("*.cpp") if path.name != "architectures.cpp")
+    sources = [*CUDA.glob("*.cu"), *of_ops, CHECKS]
     # Sanitizers, say: AddressSanitizer does not know the fibers, UndefinedBehavior's does no harm.
     flags = [*EMULATION_FLAGS, *os.environ.get("MAMBA_MM_EMULATION_FLAGS", "").split()]
     library = cache() / f"emulation-{digest(sources, *flags)}.so"

@@ -97,7 +97,7 @@ def test_report_names_the_instruction_set():
     assert default_backend("cpu") == "cpu"
 
 
-LOADED = Extension(True, "Triton 9")
+LOADED = Extension(True, "Triton 9", architectures="80;90;100+PTX")
 MISSING = Extension(False, "it is not built", "build it")
 
 
@@ -105,7 +105,18 @@ MISSING = Extension(False, "it is not built", "build it")
 def machine(monkeypatch):
     """Pretend that kernels were or were not loaded, that torch is for AMD, that there is a GPU."""
 
-    def pretend(cuda=MISSING, triton=MISSING, cpu=LOADED, hip=None, toolkit="13.0", gpu=None):
+    def pretend(
+        cuda=MISSING,
+        triton=MISSING,
+        cpu=LOADED,
+        hip=None,
+        toolkit="13.0",
+        gpu=None,
+        capability=(9, 0),
+    ):
+        def asked(device):
+            return capability if gpu else None
+
         monkeypatch.setattr(backends, "EXTENSION", cpu)
         monkeypatch.setattr(backends, "CUDA_EXTENSION", cuda)
         monkeypatch.setattr(backends, "TRITON", triton)
@@ -113,6 +124,7 @@ def machine(monkeypatch):
         monkeypatch.setattr(torch.version, "cuda", None if hip else toolkit)
         monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu is not None)
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda: gpu)
+        monkeypatch.setattr(backends.architectures, "compute_capability", asked)
         monkeypatch.setattr(backends, "_WARNED", set())
         monkeypatch.delenv("TRITON_INTERPRET", raising=False)
 
@@ -136,6 +148,76 @@ def test_a_gpu_gets_cuda_else_triton_else_torch(loaded, expected, machine):
     assert default_backend("cuda") == expected
     assert default_backend("cpu") == "cpu"
     assert default_backend("xpu") == "torch"
+
+
+OLD = {"gpu": "T4", "capability": (7, 5)}
+TOO_OLD = "its kernels are compiled for 80;90;100+PTX, and the GPU has compute capability 7.5"
+REBUILD = "build them for it, from a checkout: MAMBA_MM_CUDA_ARCHS='75' pip install --no-deps ."
+
+
+def test_a_gpu_older_than_all_compiled_architectures_does_not_get_cuda(machine):
+    machine(cuda=LOADED, triton=LOADED, **OLD)
+    assert default_backend("cuda") == "triton"
+    cuda, triton = backend_report()[1:3]
+    assert (cuda.usable, cuda.detail, cuda.remedy) == (False, TOO_OLD, REBUILD)
+    assert triton.usable
+    with pytest.raises(RuntimeError) as error:
+        choose_backend("cuda", "cuda")
+    assert str(error.value) == f"backend 'cuda' is not usable: {TOO_OLD}; {REBUILD}"
+    machine(cuda=LOADED, **OLD)
+    with pytest.warns(UserWarning, match="slow 'torch' backend") as caught:
+        assert choose_backend(None, "cuda") == "torch"
+    assert f"cuda: {TOO_OLD}; {REBUILD}" in str(caught[0].message)
+
+
+@pytest.mark.parametrize(("of_machine", "chosen"), [({"gpu": "H200"}, 1.0), (OLD, 2.0)])
+def test_the_choice_by_the_gpu_can_be_traced(of_machine, chosen, machine, monkeypatch):
+    machine(cuda=LOADED, triton=LOADED, **of_machine)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)  # of which torch.compile asks
+
+    def number_of_the_choice(x):
+        return x + {"cuda": 1.0, "triton": 2.0}[choose_backend(None, "cuda")]
+
+    compiled = torch.compile(number_of_the_choice, fullgraph=True, backend="eager")
+    assert compiled(torch.zeros(())).item() == chosen
+
+
+def test_of_several_gpus_that_of_the_tensors_counts(machine, monkeypatch):
+    machine(cuda=LOADED, triton=LOADED, gpu="T4 and H200")
+    monkeypatch.setattr(
+        backends.architectures,
+        "compute_capability",
+        lambda device: ((9, 0), (7, 5))[device.index or 0],
+    )
+    chosen = [choose_backend(None, device) for device in ("cuda", "cuda:0", "cuda:1")]
+    assert chosen == ["cuda", "cuda", "triton"]
+
+
+def test_a_gpu_older_than_triton_gets_neither(machine):
+    machine(cuda=LOADED, triton=LOADED, gpu="P100", capability=(6, 0))
+    assert default_backend("cuda") == "torch"
+    with pytest.raises(RuntimeError, match=r"Triton needs 7.0, and the GPU has .* 6.0; use"):
+        choose_backend("triton", "cuda")
+    machine(triton=LOADED, hip="7.0", gpu="an AMD GPU", capability=(6, 0))
+    assert default_backend("cuda") == "triton"
+
+
+@pytest.mark.parametrize(
+    ("compiled", "runs_on", "not_on"),
+    [
+        ("80;90;100+PTX", "80 86 89 90 100 103 120", "70 75"),
+        ("90+PTX", "90 100 120", "75 80 89"),
+        ("90;80+PTX", "80 90 100", "75"),
+        ("86;90+PTX", "86 89 90 100", "80 75"),
+        ("90a+PTX", "90", "80 100"),
+        ("100f+PTX", "100 103", "90 120"),
+    ],
+)
+def test_which_gpus_run_what_is_compiled(compiled, runs_on, not_on):
+    for capabilities, expected in ((runs_on, True), (not_on, False)):
+        for capability in capabilities.split():
+            pair = int(capability[:-1]), int(capability[-1])
+            assert backends.architectures.runs(compiled, pair) == expected, capability
 
 
 def test_a_gpu_without_kernels_is_warned_of_once_with_every_reason(machine):

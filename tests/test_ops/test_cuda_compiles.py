@@ -117,5 +117,8 @@ def test_a_library_that_is_built_loads_without_a_gpu():
         "for scan in ('selective_scan', 'route_scan'):\n"
         "    for op in (f'mamba_mm::{scan}_fwd', f'mamba_mm::{scan}_bwd'):\n"
         "        assert torch._C._dispatch_has_kernel_for_dispatch_key(op, 'CUDA'), op\n"
+        "compiled = torch.ops.mamba_mm.cuda_architectures()\n"
+        "assert mamba_mm.ops.extension.CUDA_EXTENSION.architectures == compiled\n"
+        "assert compiled.endswith('+PTX') and compiled[0].isdigit(), compiled\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
