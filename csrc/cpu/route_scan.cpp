@@ -6,14 +6,11 @@
 #include <tuple>
 
 #include "kernels.h"
+#include "route_arguments.h"
 #include "sums.h"
 
 namespace mamba_mm {
 namespace {
-
-void check(const Tensor& t, const char* name, std::initializer_list<int64_t> expected) {
-  check_shape(t, name, expected, "route_scan", "does not fit x, params and A");
-}
 
 Tensor transpose(const Tensor& t) { return torch::stable::transpose(t, 1, 2); }
 
@@ -23,39 +20,24 @@ class Arguments {
   RouteProblem problem;
   ScalarType compute;
 
-  Arguments(const Tensor& x, const Tensor& params, const OptionalTensor& delta, const Tensor& A,
-            const OptionalTensor& weight, const OptionalTensor& D, const OptionalTensor& bias,
-            const std::vector<int64_t>& walks, const OptionalTensor& read, const OptionalTensor& project,
-            const OptionalTensor& write, int64_t height, int64_t width, bool softplus, double scale)
-      : walks_(walks) {
-    STD_TORCH_CHECK(x.dim() == 3, "route_scan: x must be (batch, dim, positions)");
-    STD_TORCH_CHECK(A.dim() == 3, "route_scan: A must be (sequences, dim, states)");
-    STD_TORCH_CHECK(delta.has_value() != weight.has_value(),
-                    "route_scan: give either delta or delta_weight, not both and not neither");
-    compute = x.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
+  explicit Arguments(const RouteInputs& in)
+      : compute(in.is_double() ? ScalarType::Double : ScalarType::Float), walks_(in.walks) {
     RouteProblem& p = problem;
-    p.batch = x.size(0);
-    p.dim = x.size(1);
-    p.tokens = x.size(2);
-    p.height = height;
-    p.width = width;
-    p.sequences = A.size(0);
-    p.states = A.size(2);
-    p.rank = weight.has_value() ? weight->size(weight->dim() - 1) : 0;
-    p.softplus = softplus;
-    p.scale = scale;
-    STD_TORCH_CHECK(p.tokens < INT32_MAX, "route_scan: positions do not fit 32 bits");
-    check(A, "A", {p.sequences, p.dim, p.states});
-    check(params, "params", {p.batch, p.sequences, p.entries(), p.tokens});
-    p.x = rows(x, "x");
+    describe_route(in, p);
+    const Tensor& params = in.params;
+    p.x = rows(in.x, "x");
     p.params = {params.const_data_ptr(), dtype_of(params, "params"), params.stride(0),
                 params.stride(1),        params.stride(2),            params.stride(3)};
-    p.A = parameter(A, "A", {p.sequences, p.dim, p.states});
-    p.D = D.has_value() ? parameter(*D, "D", {p.sequences, p.dim}) : nullptr;
-    p.bias = bias.has_value() ? parameter(*bias, "delta_bias", {p.sequences, p.dim}) : nullptr;
-    p.weight = weight.has_value() ? parameter(*weight, "delta_weight", {p.sequences, p.dim, p.rank}) : nullptr;
-    if (delta.has_value()) p.delta = deltas(*delta);
-    set_walks(read, project, write);
+    p.A = parameter(in.A);
+    p.D = in.D.has_value() ? parameter(*in.D) : nullptr;
+    p.bias = in.bias.has_value() ? parameter(*in.bias) : nullptr;
+    p.weight = in.weight.has_value() ? parameter(*in.weight) : nullptr;
+    if (in.delta.has_value()) p.delta = deltas(*in.delta);
+    p.walks = walks_.data();
+    if (!in.read.has_value()) return;
+    p.read = table(*in.read, "read");
+    p.project = in.project.has_value() ? table(*in.project, "project") : p.read;
+    p.write = in.write.has_value() ? table(*in.write, "write") : p.read;
   }
 
   bool is_double() const { return compute == ScalarType::Double; }
@@ -63,30 +45,7 @@ class Arguments {
   bool empty() const { return problem.batch == 0 || problem.dim == 0 || problem.tokens == 0; }
 
  private:
-  void set_walks(const OptionalTensor& read, const OptionalTensor& project, const OptionalTensor& write) {
-    RouteProblem& p = problem;
-    STD_TORCH_CHECK(static_cast<int64_t>(walks_.size()) == p.sequences,
-                    "route_scan: walks must name one walk a sequence");
-    bool needs_table = false;
-    for (const int64_t walk : walks_) {
-      STD_TORCH_CHECK(walk >= 0 && walk <= static_cast<int64_t>(Walk::kColumnBack), "route_scan: there is no such walk");
-      needs_table = needs_table || walk == static_cast<int64_t>(Walk::kTable);
-    }
-    p.walks = walks_.data();
-    STD_TORCH_CHECK(!needs_table || read.has_value(), "route_scan: a walk along a table needs the table `read`");
-    p.length = read.has_value() ? read->size(2) : p.tokens;
-    const bool whole = p.length == p.tokens && p.height * p.width == p.tokens;
-    for (const int64_t walk : walks_)
-      STD_TORCH_CHECK(whole || walk == static_cast<int64_t>(Walk::kTable),
-                      "route_scan: only a walk over all height x width positions goes without a table");
-    if (!read.has_value()) return;
-    p.read = table(*read, "read");
-    p.project = project.has_value() ? table(*project, "project") : p.read;
-    p.write = write.has_value() ? table(*write, "write") : p.read;
-  }
-
   Deltas deltas(const Tensor& t) {
-    check(t, "delta", {problem.batch, problem.sequences, problem.dim, problem.tokens});
     Tensor rows = torch::stable::to(torch::stable::transpose(t, 2, 3), compute);
     if (rows.stride(3) != 1) rows = torch::stable::contiguous(rows);
     kept_.push_back(rows);
@@ -95,10 +54,6 @@ class Arguments {
 
   Table table(const Tensor& t, const char* name) {
     RouteProblem& p = problem;
-    STD_TORCH_CHECK(t.scalar_type() == ScalarType::Int, "route_scan: the table ", name, " must be int32");
-    check(t, name, {t.size(0), p.sequences, p.length});
-    STD_TORCH_CHECK(t.size(0) == 1 || t.size(0) == p.batch,
-                    "route_scan: the table ", name, " must be for all batch items or for each");
     kept_.push_back(torch::stable::contiguous(t));
     const auto* data = static_cast<const int32_t*>(kept_.back().const_data_ptr());
     for (int64_t i = 0; i < t.numel(); ++i)
@@ -107,8 +62,7 @@ class Arguments {
     return {data, t.size(0) == 1 ? 0 : p.sequences * p.length, p.length};
   }
 
-  const void* parameter(const Tensor& t, const char* name, std::initializer_list<int64_t> expected) {
-    check(t, name, expected);
+  const void* parameter(const Tensor& t) {
     kept_.push_back(torch::stable::contiguous(torch::stable::to(t, compute)));
     return kept_.back().const_data_ptr();
   }
@@ -147,8 +101,8 @@ std::tuple<Tensor, Tensor> forward(const Tensor& x, const Tensor& params, Option
                                    std::vector<int64_t> walks, OptionalTensor read, OptionalTensor project,
                                    OptionalTensor write, int64_t height, int64_t width, bool delta_softplus,
                                    double scale, bool save_checkpoints, ScalarType out_dtype) {
-  const Arguments args(x, params, delta, A, delta_weight, D, delta_bias, walks, read, project, write, height, width,
-                       delta_softplus, scale);
+  const Arguments args({x, params, delta, A, delta_weight, D, delta_bias, walks, read, project, write, height, width,
+                        delta_softplus, scale});
   const RouteProblem& p = args.problem;
   const int64_t saved = save_checkpoints ? p.checkpoints() : 0;
   Tensor out = map_like(x, out_dtype);
@@ -178,11 +132,11 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> backward(
     OptionalTensor delta_weight, OptionalTensor D, OptionalTensor delta_bias, std::vector<int64_t> walks,
     OptionalTensor read, OptionalTensor project, OptionalTensor write, int64_t height, int64_t width,
     bool delta_softplus, double scale, const Tensor& checkpoints) {
-  const Arguments args(x, params, delta, A, delta_weight, D, delta_bias, walks, read, project, write, height, width,
-                       delta_softplus, scale);
+  const Arguments args({x, params, delta, A, delta_weight, D, delta_bias, walks, read, project, write, height, width,
+                        delta_softplus, scale});
   const RouteProblem& p = args.problem;
   const ScalarType compute = args.compute;
-  check(grad_out, "grad_out", {p.batch, p.dim, p.tokens});
+  check_route_shape(grad_out, "grad_out", {p.batch, p.dim, p.tokens});
   STD_TORCH_CHECK(checkpoints.sizes().vec() == checkpoint_sizes(p, p.checkpoints()),
                   "route_scan: checkpoints are not those of this call's forward pass");
   RouteBackward call;

@@ -8,16 +8,13 @@
 #include <tuple>
 
 #include "device_tensors.h"
+#include "route_arguments.h"
 #include "route_scan_passes.h"
 
 namespace mamba_mm {
 namespace {
 
 constexpr const char* kOp = "route_scan";
-
-void check(const Tensor& t, const char* name, std::initializer_list<int64_t> expected) {
-  check_shape(t, name, expected, kOp, "does not fit x, params and A");
-}
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -33,42 +30,30 @@ class RouteArguments {
   RoutePass pass;
   std::vector<Walk> walks;
 
-  RouteArguments(const Tensor& x, const Tensor& params, const OptionalTensor& delta, const Tensor& A,
-                 const OptionalTensor& weight, const OptionalTensor& D, const OptionalTensor& bias,
-                 const std::vector<int64_t>& walks, const OptionalTensor& read, const OptionalTensor& project,
-                 const OptionalTensor& write, int64_t height, int64_t width, bool softplus, double scale)
-      : device(x), pass{}, compute_(x.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float) {
-    STD_TORCH_CHECK(x.dim() == 3, "route_scan: x must be (batch, dim, positions)");
-    STD_TORCH_CHECK(A.dim() == 3 && A.size(0) > 0, "route_scan: A must be (sequences, dim, states)");
-    STD_TORCH_CHECK(A.size(2) <= 256, "route_scan: A has ", A.size(2),
-                    " states, the GPU kernels take up to 256; use backend='torch'");
-    STD_TORCH_CHECK(delta.has_value() != weight.has_value(),
-                    "route_scan: give either delta or delta_weight, not both and not neither");
-    STD_TORCH_CHECK(x.size(1) < INT32_MAX - 128 && x.size(2) < INT32_MAX,
-                    "route_scan: channels or positions do not fit 32 bits");
+  explicit RouteArguments(const RouteInputs& in)
+      : device(in.x), pass{}, compute_(in.is_double() ? ScalarType::Double : ScalarType::Float) {
     RoutePass& p = pass;
-    p.batch = x.size(0);
-    p.dim = x.size(1);
-    p.tokens = x.size(2);
-    p.height = height;
-    p.width = width;
-    p.sequences = A.size(0);
-    p.states = A.size(2);
-    p.rank = weight.has_value() ? weight->size(weight->dim() - 1) : 0;
-    p.softplus = softplus;
-    p.scale = scale;
-    p.x = channels_last(x, "x");
-    p.params = records(params);
-    p.A = parameter(A, "A", {p.sequences, p.dim, p.states});
-    if (D.has_value()) p.D = parameter(*D, "D", {p.sequences, p.dim});
-    if (bias.has_value()) p.bias = parameter(*bias, "delta_bias", {p.sequences, p.dim});
-    if (weight.has_value()) {
-      check(*weight, "delta_weight", {p.sequences, p.dim, p.rank});
-      device.check(*weight, kOp, "delta_weight");
-      p.weight = keep(transposed(torch::stable::to(*weight, compute_), 1, 2));
+    describe_route(in, p);
+    STD_TORCH_CHECK(p.sequences > 0, "route_scan: A must be (sequences, dim, states), with a sequence at least");
+    STD_TORCH_CHECK(p.states <= 256, "route_scan: A has ", p.states,
+                    " states, the GPU kernels take up to 256; use backend='torch'");
+    STD_TORCH_CHECK(p.dim < INT32_MAX - 128, "route_scan: channels do not fit 32 bits");
+    STD_TORCH_CHECK(p.length < INT32_MAX - kCheckpointSteps, "route_scan: steps do not fit 32 bits");
+    p.x = channels_last(in.x, "x");
+    p.params = records(in.params);
+    p.A = parameter(in.A, "A");
+    if (in.D.has_value()) p.D = parameter(*in.D, "D");
+    if (in.bias.has_value()) p.bias = parameter(*in.bias, "delta_bias");
+    if (in.weight.has_value()) {
+      device.check(*in.weight, kOp, "delta_weight");
+      p.weight = keep(transposed(torch::stable::to(*in.weight, compute_), 1, 2));
     }
-    if (delta.has_value()) p.delta = maps_of_sequences(*delta, "delta");
-    set_walks(walks, read, project, write);
+    if (in.delta.has_value()) p.delta = maps_of_sequences(*in.delta, "delta");
+    for (const int64_t walk : in.walks) walks.push_back(static_cast<Walk>(walk));
+    if (all_plain()) return;
+    p.read = table(*in.read, "read");
+    if (in.project.has_value()) p.project = table(*in.project, "project");
+    if (in.write.has_value()) p.write = table(*in.write, "write");
   }
 
   ScalarType compute() const { return compute_; }
@@ -81,7 +66,6 @@ class RouteArguments {
 
   // The channels of every position side by side: as they lie, or as a copy.
   ChannelsLast channels_last(const Tensor& t, const char* name) {
-    check(t, name, {pass.batch, pass.dim, pass.tokens});
     device.check(t, kOp, name);
     Tensor stored = torch::stable::transpose(in_stored_type(t, compute_), 1, 2);
     if (stored.stride(2) != 1 || stored.stride(1) > INT32_MAX) stored = torch::stable::contiguous(stored);
@@ -89,7 +73,7 @@ class RouteArguments {
   }
 
   // Flags of sequences that visit a position twice in one of the tables.
-  void mark_repeats(std::initializer_list<Table> tables, const Tensor& like) {
+  void mark_repeats(std::vector<Table> tables, const Tensor& like) {
     RoutePass& p = pass;
     if (all_plain()) return;
     const bool by_batch = std::any_of(tables.begin(), tables.end(), [](const Table& t) { return t.batch != 0; });
@@ -97,10 +81,7 @@ class RouteArguments {
     Tensor flags = torch::stable::new_zeros(like, {rows}, ScalarType::Int);
     Tensor visitors = make(like, {rows, p.tokens}, ScalarType::Int);
     p.repeats_batch = by_batch ? p.sequences : 0;
-    const int32_t* seen = nullptr;
     for (const Table& table : tables) {
-      if (table.data == seen) continue;
-      seen = table.data;
       // A table for all batch items marks the flags of each.
       for (int64_t b = 0; b < (table.batch == 0 && by_batch ? p.batch : 1); ++b)
         find_repeats(table, p.batch, p.sequences, p.length, p.tokens,
@@ -117,14 +98,12 @@ class RouteArguments {
     return t.const_data_ptr();
   }
 
-  const void* parameter(const Tensor& t, const char* name, std::initializer_list<int64_t> expected) {
-    check(t, name, expected);
+  const void* parameter(const Tensor& t, const char* name) {
     device.check(t, kOp, name);
     return keep(torch::stable::contiguous(torch::stable::to(t, compute_)));
   }
 
   Records records(const Tensor& t) {
-    check(t, "params", {pass.batch, pass.sequences, pass.entries(), pass.tokens});
     device.check(t, kOp, "params");
     const Tensor stored = in_stored_type(t, compute_);
     return {keep(stored),     dtype_of(stored, "params"), stored.stride(0),
@@ -132,7 +111,6 @@ class RouteArguments {
   }
 
   ChannelsLast maps_of_sequences(const Tensor& t, const char* name) {
-    check(t, name, {pass.batch, pass.sequences, pass.dim, pass.tokens});
     device.check(t, kOp, name);
     Tensor stored = torch::stable::transpose(in_stored_type(t, compute_), 2, 3);
     if (stored.stride(3) != 1 || stored.stride(2) > INT32_MAX) stored = torch::stable::contiguous(stored);
@@ -140,48 +118,12 @@ class RouteArguments {
             static_cast<int>(stored.stride(2))};
   }
 
-  void set_walks(const std::vector<int64_t>& given, const OptionalTensor& read, const OptionalTensor& project,
-                 const OptionalTensor& write) {
-    RoutePass& p = pass;
-    STD_TORCH_CHECK(static_cast<int64_t>(given.size()) == p.sequences,
-                    "route_scan: walks must name one walk a sequence");
-    for (const int64_t walk : given) {
-      STD_TORCH_CHECK(walk >= 0 && walk <= static_cast<int64_t>(Walk::kColumnBack),
-                      "route_scan: there is no such walk");
-      walks.push_back(static_cast<Walk>(walk));
-    }
-    STD_TORCH_CHECK(all_plain() || read.has_value(), "route_scan: a walk along a table needs the table `read`");
-    p.length = read.has_value() ? read->size(2) : p.tokens;
-    const bool whole = p.length == p.tokens && p.height * p.width == p.tokens;
-    for (const Walk walk : walks)
-      STD_TORCH_CHECK(whole || walk == Walk::kTable,
-                      "route_scan: only a walk over all height x width positions goes without a table");
-    STD_TORCH_CHECK(p.length < INT32_MAX - kCheckpointSteps, "route_scan: steps do not fit 32 bits");
-    if (all_plain()) return;
-    p.read = table(*read, "read");
-    p.project = same(project, *read) ? p.read : table(*project, "project");
-    p.write = same(write, *read) ? p.read : table(*write, "write");
-  }
-
-  // Equal tables are one tensor: it is copied and checked once.
-  static bool same(const OptionalTensor& t, const Tensor& read) {
-    return !t.has_value() || (t->const_data_ptr() == read.const_data_ptr() && t->size(0) == read.size(0) &&
-                              t->stride(0) == read.stride(0) && t->stride(1) == read.stride(1) &&
-                              t->stride(2) == read.stride(2));
-  }
-
   // What is in a table is not checked here, which would take waiting for the GPU: the routes of
   // mamba_mm.ops.routes are, where they are made. Kernels take what is no position for padding.
   Table table(const Tensor& t, const char* name) {
-    const RoutePass& p = pass;
-    STD_TORCH_CHECK(t.scalar_type() == ScalarType::Int, "route_scan: the table ", name, " must be int32");
-    STD_TORCH_CHECK(t.dim() == 3, "route_scan: the table ", name, " must be (batch or 1, sequences, length)");
-    check(t, name, {t.size(0), p.sequences, p.length});
-    STD_TORCH_CHECK(t.size(0) == 1 || t.size(0) == p.batch, "route_scan: the table ", name,
-                    " must be for all batch items or for each");
     device.check(t, kOp, name);
     const auto* const data = static_cast<const int32_t*>(keep(torch::stable::contiguous(t)));
-    return {data, t.size(0) == 1 ? 0 : p.sequences * p.length, p.length};
+    return {data, t.size(0) == 1 ? 0 : pass.sequences * pass.length, pass.length};
   }
 
   const ScalarType compute_;
@@ -286,8 +228,8 @@ std::tuple<Tensor, Tensor> forward(const Tensor& x, const Tensor& params, Option
                                    std::vector<int64_t> walks, OptionalTensor read, OptionalTensor project,
                                    OptionalTensor write, int64_t height, int64_t width, bool delta_softplus,
                                    double scale, bool save_checkpoints, ScalarType out_dtype) {
-  RouteArguments args(x, params, delta, A, delta_weight, D, delta_bias, walks, read, project, write, height, width,
-                      delta_softplus, scale);
+  RouteArguments args({x, params, delta, A, delta_weight, D, delta_bias, walks, read, project, write, height, width,
+                       delta_softplus, scale});
   RoutePass& p = args.pass;
   const int64_t saved = save_checkpoints ? p.saved() : 0;
   Tensor checkpoints = make(x, checkpoint_sizes(p, saved), args.compute());
@@ -298,7 +240,7 @@ std::tuple<Tensor, Tensor> forward(const Tensor& x, const Tensor& params, Option
     return {out.like(x, out_dtype), checkpoints};
   }
   p.checkpoints = saved > 0 ? checkpoints.mutable_data_ptr() : nullptr;
-  args.mark_repeats({p.write}, x);
+  args.mark_repeats({p.has_own(p.write) ? p.write : p.read}, x);
   const RouteSegments segments(p, items, x, args.compute());
   const Stream stream = args.device.stream();
   for_groups(p.batch, items, [&](int64_t first, int64_t count) {
@@ -323,14 +265,15 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> backward(
     OptionalTensor delta_weight, OptionalTensor D, OptionalTensor delta_bias, std::vector<int64_t> walks,
     OptionalTensor read, OptionalTensor project, OptionalTensor write, int64_t height, int64_t width,
     bool delta_softplus, double scale, const Tensor& checkpoints) {
-  RouteArguments args(x, params, delta, A, delta_weight, D, delta_bias, walks, read, project, write, height, width,
-                      delta_softplus, scale);
+  RouteArguments args({x, params, delta, A, delta_weight, D, delta_bias, walks, read, project, write, height, width,
+                       delta_softplus, scale});
   RoutePass& p = args.pass;
   const ScalarType compute = args.compute();
   const Stream stream = args.device.stream();
   args.device.check(checkpoints, kOp, "checkpoints");
   STD_TORCH_CHECK(checkpoints.sizes().vec() == checkpoint_sizes(p, p.saved()),
                   "route_scan: checkpoints are not those of this call's forward pass");
+  check_route_shape(grad_out, "grad_out", {p.batch, p.dim, p.tokens});
   p.grad_out = args.channels_last(grad_out, "grad_out");
   p.checkpoints = const_cast<void*>(checkpoints.const_data_ptr());  // only read in this pass
   const int64_t items = args.empty() ? 0 : items_together(p, args.is_double());
@@ -361,7 +304,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> backward(
     grad_x.clear();
     for (Tensor* part : {&part_A, &part_D, &part_bias, &grad_delta, &grad_params}) torch::stable::zero_(*part);
   } else {
-    args.mark_repeats({p.read, p.project}, x);
+    args.mark_repeats(p.has_own(p.project) ? std::vector<Table>{p.read, p.project} : std::vector<Table>{p.read}, x);
     const int64_t blocks = divide_up(p.dim, route_backward_block(p, args.is_double()));
     for_groups(p.batch, items, [&](int64_t first, int64_t count) {
       p.first_item = first;

@@ -115,9 +115,11 @@ struct Positions {
       read[lane()] = project[lane()] = write[lane()] = position;
       return;
     }
-    read[lane()] = exists ? entry(pass, pass.read, place, t) : -1;
-    project[lane()] = exists ? entry(pass, pass.project, place, t) : -1;
-    write[lane()] = exists ? entry(pass, pass.write, place, t) : -1;
+    const auto at = [&](const Table& table) { return exists ? entry(pass, table, place, t) : -1; };
+    const int position = at(pass.read);
+    read[lane()] = position;
+    project[lane()] = RoutePass::has_own(pass.project) ? at(pass.project) : position;
+    write[lane()] = RoutePass::has_own(pass.write) ? at(pass.write) : position;
   }
 
  private:

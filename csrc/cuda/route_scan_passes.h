@@ -40,6 +40,7 @@ struct RoutePass {
   Records params;
   // As in RouteProblem, but W is (sequences, rank, dim).
   const void *A, *weight, *D, *bias;
+  // Projecting and writing may be without a table of their own: they are as reading then.
   Table read, project, write;
   void* checkpoints;
 
@@ -66,6 +67,7 @@ struct RoutePass {
   // of the group, tokens, sequences, entries); zeroed, or every position is visited.
   void *grad_A, *grad_weight, *grad_D, *grad_bias, *grad_params;
 
+  static constexpr bool has_own(const Table& table) { return table.data != nullptr; }
   constexpr int64_t entries() const { return rank + 2 * states; }
   constexpr int64_t saved() const { return length > 0 ? (length - 1) / kCheckpointSteps : 0; }
   // Where the state 0 of a channel lies in checkpoint i; state n is n * kCheckpointLanes further.

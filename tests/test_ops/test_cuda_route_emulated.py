@@ -149,7 +149,7 @@ def test_every_rank(rank, states):
 
 
 @pytest.mark.parametrize("dim", [1, 7, 33, 150])
-@pytest.mark.parametrize("states", [1, 5])
+@pytest.mark.parametrize("states", [1, 3, 5, 9])
 def test_every_number_of_channels(dim, states):
     assert_route_exact(RouteCase("cross", (5, 7), dim=dim, states=states, batch=1))
 
@@ -494,3 +494,53 @@ def test_no_checkpoints_without_need():
 def test_more_states_than_a_block_can_keep_are_refused():
     with pytest.raises(RuntimeError, match=r"257 states.*up to 256"):
         run(RouteCase("unidirectional", (1, 2), dim=1, states=257))
+
+
+def table_of(*shape, dtype=torch.int32):
+    return torch.zeros(shape, dtype=dtype)
+
+
+# Arguments by name, and what is said of them.
+MISTAKES = [
+    ({"x": torch.zeros(3, 6)}, r"x must be \(batch, dim, positions\)"),
+    ({"A": torch.zeros(3, 2)}, r"A must be \(sequences, dim, states\)"),
+    ({"A": torch.zeros(1, 4, 2)}, "A has a shape that does not fit"),
+    ({"params": torch.zeros(2, 1, 5, 6)}, "params has a shape that does not fit"),
+    ({"delta": torch.zeros(2, 1, 3, 6)}, "either delta or delta_weight, not both"),
+    ({"weight": None}, "either delta or delta_weight, not both"),
+    ({"weight": torch.zeros(1, 2, 2)}, "delta_weight has a shape that does not fit"),
+    ({"D": torch.zeros(3)}, "D has a shape that does not fit"),
+    ({"bias": torch.zeros(1, 4)}, "delta_bias has a shape that does not fit"),
+    ({"walks": [1, 1]}, "walks must name one walk a sequence"),
+    ({"walks": [5]}, "there is no such walk"),
+    ({"walks": [0]}, "a walk along a table needs the table `read`"),
+    ({"height": 4}, "only a walk over all height x width positions goes without"),
+    ({"walks": [1], "read": table_of(1, 1, 5)}, "only a walk over all height x width"),
+    ({"walks": [0], "read": table_of(1, 1, 6, dtype=torch.int64)}, "table read must be int32"),
+    ({"walks": [0], "read": table_of(3, 1, 6)}, "table read must be for all batch items"),
+    ({"walks": [0], "read": table_of(1, 1, 6), "write": table_of(1, 6)}, "table write must be"),
+    ({"walks": [0], "read": table_of(1, 1, 6), "project": table_of(1, 1, 5)}, "project has a"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), MISTAKES, ids=[m for _, m in MISTAKES])
+def test_mistakes_are_named_as_on_the_cpu(changes, message, emulated):
+    arguments = {
+        "x": torch.zeros(2, 3, 6),
+        "params": torch.zeros(2, 1, 6, 6),
+        "delta": None,
+        "A": torch.zeros(1, 3, 2),
+        "weight": torch.zeros(1, 3, 2),
+        "D": None,
+        "bias": None,
+        "walks": [1],
+        "read": None,
+        "project": None,
+        "write": None,
+        "height": 2,
+    }
+    for op in (emulated, torch.ops.mamba_mm_emulated.route_scan_fwd):
+        rest = (3, True, 1.0, False, torch.float32)
+        op(*arguments.values(), *rest)
+        with pytest.raises(RuntimeError, match=message):
+            op(*(arguments | changes).values(), *rest)
