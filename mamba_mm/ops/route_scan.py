@@ -271,9 +271,7 @@ def _fused(call, routes, index, delta_softplus, delta_projection, out_dtype, bac
         params, weight = params[:, :, weight.shape[-1] :], None
     read = project = write = None
     if TABLE_WALK in walks:
-        read, project, write = (
-            t if t.dim() == 3 else t[None] for t in (tables.read, tables.project, tables.write)
-        )
+        read, project, write = _different_tables(tables)
     scale = 1 / routes.num_sequences if routes.merge == "mean" else 1.0
     arguments = (
         call.x,
@@ -334,6 +332,12 @@ def _walks_and_tables(
     # A plain walk beside tables goes without one where it is as long as they are.
     plain = tables.project is tables.read and tables.write is tables.read
     return [WALKS.get(walk, TABLE_WALK) if plain else TABLE_WALK for walk in tables.walks], tables
+
+
+def _different_tables(tables: RouteTables | _DynamicTables) -> tuple[Tensor | None, ...]:
+    """The tables for reading, projecting and writing; None where it is that for reading."""
+    others = (None if t is tables.read else t for t in (tables.project, tables.write))
+    return tuple(t if t is None or t.dim() == 3 else t[None] for t in (tables.read, *others))
 
 
 def _with_codes(params: Tensor, codes: Tensor, moves: Tensor) -> Tensor:

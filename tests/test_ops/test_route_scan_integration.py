@@ -84,6 +84,47 @@ def test_any_one_input_may_need_a_gradient(wanted, name):
     assert torch.equal(results[f"d{wanted}"], run(case, fused=True)[f"d{wanted}"])
 
 
+class Tables(TorchDispatchMode):
+    """Which of the three tables the op is given, forward and backward."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = {}
+
+    def __torch_dispatch__(self, op, types, args=(), kwargs=None):
+        first = {"mamba_mm.route_scan_fwd.default": 8, "mamba_mm.route_scan_bwd.default": 9}
+        if str(op) in first:
+            at = first[str(op)]
+            self.seen[str(op)] = [t is not None for t in args[at : at + 3]]
+        return op(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("cross", [False, False, False]),
+        ("atrous2", [True, False, False]),
+        ("input only", [True, True, False]),
+        ("shifted, with pads", [True, False, True]),
+        ("input only, shifted", [True, True, True]),
+    ],
+)
+def test_equal_tables_are_one(name, given):
+    case = RouteCase(name, (4, 4))
+    with Tables() as tables:
+        assert_close(run(case, fused=True), expected(case), FLOAT32, case)
+    assert list(tables.seen.values()) == [given, given]
+
+
+def test_one_table_serves_an_order_of_the_call():
+    case = DynamicCase(((4, 0, 7, 2, 9, 1),), 10)
+    arguments = leaves(case.arguments())
+    with Tables() as tables:
+        actual = gradients_of(call(arguments, **case.keywords()), arguments)
+    assert_close(actual, case.reference(), FLOAT32, case)
+    assert list(tables.seen.values()) == [[True, False, False]] * 2
+
+
 def test_double_backward_raises_clearly():
     arguments = leaves(RouteCase().arguments())
     y = call(arguments, routes="cross")
