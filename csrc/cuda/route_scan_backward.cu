@@ -1,8 +1,8 @@
 // The backward pass along one sequence, from the last chunk of a segment to the first.
 //
 // The steps are those of selective_scan_backward.cu: a thread has a few states of one channel, one
-// where there is only one, else four, so that four lanes make a channel of 16 states. More are gone
-// through 16 at a time. The states of a chunk are computed again from its checkpoint: first up to
+// where there is only one, else four, so that one, two or four lanes make a channel of up to 4, 8 or
+// 16 states. More are gone through 16 at a time. The states of a chunk are computed again from its checkpoint: first up to
 // the start of each quarter, then for one quarter after the other into registers.
 //
 // Sums over the channels (of B, C and the low-rank inputs of delta) are taken in the warp by
@@ -32,6 +32,8 @@ struct RouteSplit {
   static constexpr int kSumPitch = kTileSteps + 1;
 };
 using OneState = RouteSplit<1, 1, 8, 4, false>;
+using FourStates = RouteSplit<4, 1, 8, 4, false>;
+using EightStates = RouteSplit<4, 2, 8, 4, false>;
 using ManyStates = RouteSplit<4, 4, 8, 4, true>;
 // Double is for checks of gradients: small code counts, not speed.
 using InDouble = RouteSplit<1, 1, 8, 4, true>;
@@ -493,6 +495,16 @@ int warps_of(const RoutePass& pass, bool is_double) {
   });
 }
 
+// Calls with the type of the computation and the split that the states get.
+template <class Call>
+auto with_split(int64_t states, bool is_double, const Call& call) {
+  if (is_double) return call(double(), InDouble());
+  if (states == 1) return call(float(), OneState());
+  if (states <= FourStates::kTogether) return call(float(), FourStates());
+  if (states <= EightStates::kTogether) return call(float(), EightStates());
+  return call(float(), ManyStates());
+}
+
 template <class T, class S>
 void run(const RoutePass& pass, Stream stream) {
   const int warps = warps_of<S>(pass, sizeof(T) == 8);
@@ -505,18 +517,13 @@ void run(const RoutePass& pass, Stream stream) {
 }  // namespace
 
 int64_t route_backward_block(const RoutePass& pass, bool is_double) {
-  if (is_double) return warps_of<InDouble>(pass, true) * InDouble::kChannels;
-  if (pass.states == 1) return warps_of<OneState>(pass, false) * OneState::kChannels;
-  return warps_of<ManyStates>(pass, false) * ManyStates::kChannels;
+  return with_split(pass.states, is_double,
+                    [&](auto, auto split) { return warps_of<decltype(split)>(pass, is_double) * split.kChannels; });
 }
 
 void run_route_backward(const RoutePass& pass, bool is_double, Stream stream) {
-  if (is_double)
-    run<double, InDouble>(pass, stream);
-  else if (pass.states == 1)
-    run<float, OneState>(pass, stream);
-  else
-    run<float, ManyStates>(pass, stream);
+  with_split(pass.states, is_double,
+             [&](auto number, auto split) { run<decltype(number), decltype(split)>(pass, stream); });
 }
 
 }  // namespace mamba_mm

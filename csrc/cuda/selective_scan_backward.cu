@@ -5,9 +5,9 @@
 //   g = dy C + s,   s' = g a,   q = s' h_{t-1}
 //   dC += dy h   dB += g dt u   dA += q dt   du += g B dt   ddt += g B u + q A
 //
-// A thread has a few states of one channel: one where there is only one, else four, so that four
-// lanes make a channel of 16 states and a warp has eight channels (in double, one of 16). More than 16 states are gone
-// through 16 at a time. The states of a chunk are computed again from its checkpoint: first up to
+// A thread has a few states of one channel: one where there is only one, else four, so that one, two
+// or four lanes make a channel of up to 4, 8 or 16 states and a warp has 32, 16 or eight channels (in
+// double, two). More than 16 states are gone through 16 at a time. The states of a chunk are computed again from its checkpoint: first up to
 // the start of each quarter, then for one quarter after the other into registers.
 //
 // dB and dC are sums over the channels: in the warp by shuffles, over the warps of a block through
@@ -18,10 +18,12 @@
 namespace mamba_mm {
 namespace {
 
-// kStates states a lane, kLanes lanes a channel, kSub steps whose states are in registers.
-template <int kStates_, int kLanes_, int kSub_>
+// kStates states a lane, kLanes lanes a channel, kSub steps whose states are in registers. Only with
+// kSeveralRounds may there be more states than these lanes have.
+template <int kStates_, int kLanes_, int kSub_, bool kSeveralRounds_>
 struct Split {
   static constexpr int kStates = kStates_, kLanes = kLanes_, kSub = kSub_;
+  static constexpr bool kSeveralRounds = kSeveralRounds_;
   static constexpr int kChannels = kWarp / kLanes;  // of a warp
   static constexpr int kTogether = kStates * kLanes;  // states of a channel that are in work
   static constexpr int kSubs = kTileSteps / kSub;
@@ -30,10 +32,12 @@ struct Split {
   static constexpr int kSums = 2 * kStates * kStepsSummed;
   static constexpr int kSumPitch = kTileSteps + 1;
 };
-using OneState = Split<1, 1, 8>;
-using ManyStates = Split<4, 4, 8>;
+using OneState = Split<1, 1, 8, false>;
+using FourStates = Split<4, 1, 8, false>;
+using EightStates = Split<4, 2, 8, false>;
+using ManyStates = Split<4, 4, 8, true>;
 // Double is for checks of gradients: small code counts, not speed.
-using InDouble = Split<1, 16, 8>;
+using InDouble = Split<1, 16, 8, true>;
 
 // Blocks of a processor that registers must suffice for, without spilling: as many as shared
 // memory does, or one less.
@@ -44,8 +48,13 @@ constexpr int kBlocksOfOne = 3, kBlocksOfMany = 4;
 #else
 constexpr int kBlocksOfOne = 3, kBlocksOfMany = 3;
 #endif
+// Tiles of 32 channels of four states leave room for three everywhere.
+constexpr int kBlocksOfFour = 3;
 template <class T, class S>
-constexpr int kBackwardBlocks = sizeof(T) == 8 ? 2 : S::kTogether == 1 ? kBlocksOfOne : kBlocksOfMany;
+constexpr int kBackwardBlocks = sizeof(T) == 8          ? 2
+                                : S::kTogether == 1     ? kBlocksOfOne
+                                : S::kChannels == kWarp ? kBlocksOfFour
+                                                        : kBlocksOfMany;
 
 template <class T, class S>
 struct BackwardTiles {
@@ -202,8 +211,7 @@ struct BackwardStates {
         part(lane() % S::kLanes),
         skip(skip) {}
 
-  // A single state is never more than one round; this keeps the code for more out.
-  __device__ __forceinline__ bool several_rounds() const { return S::kTogether > 1 && in.states > S::kTogether; }
+  __device__ __forceinline__ bool several_rounds() const { return S::kSeveralRounds && in.states > S::kTogether; }
   __device__ __forceinline__ bool gated() const { return in.z.data != nullptr; }
   __device__ __forceinline__ int at(int t) const { return t * Tile::kPitch + in_warp; }
   // Where this thread keeps the state i of a round.
@@ -495,6 +503,16 @@ void run_adjoint(const BackwardPass& pass, Stream stream) {
          dim3(static_cast<unsigned>(warps * kWarp)), size.bytes(), stream, pass);
 }
 
+// Calls with the type of the computation and the split that the states get.
+template <class Call>
+auto with_split(int64_t states, bool is_double, const Call& call) {
+  if (is_double) return call(double(), InDouble());
+  if (states == 1) return call(float(), OneState());
+  if (states <= FourStates::kTogether) return call(float(), FourStates());
+  if (states <= EightStates::kTogether) return call(float(), EightStates());
+  return call(float(), ManyStates());
+}
+
 template <class T, class S>
 void run(const BackwardPass& pass, Stream stream) {
   const Problem& in = pass.call.in;
@@ -515,18 +533,13 @@ void run(const BackwardPass& pass, Stream stream) {
 }  // namespace
 
 int64_t backward_block(const Problem& in, bool is_double) {
-  if (is_double) return warps_of<InDouble>(in, true) * InDouble::kChannels;
-  if (in.states == 1) return warps_of<OneState>(in, false) * OneState::kChannels;
-  return warps_of<ManyStates>(in, false) * ManyStates::kChannels;
+  return with_split(in.states, is_double,
+                    [&](auto, auto split) { return warps_of<decltype(split)>(in, is_double) * split.kChannels; });
 }
 
 void run_backward(const BackwardPass& pass, bool is_double, Stream stream) {
-  if (is_double)
-    run<double, InDouble>(pass, stream);
-  else if (pass.call.in.states == 1)
-    run<float, OneState>(pass, stream);
-  else
-    run<float, ManyStates>(pass, stream);
+  with_split(pass.call.in.states, is_double,
+             [&](auto number, auto split) { run<decltype(number), decltype(split)>(pass, stream); });
 }
 
 }  // namespace mamba_mm

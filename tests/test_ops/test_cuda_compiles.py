@@ -23,8 +23,10 @@ LIMITS = {
     "scan_in_tiles<float, false>": BLOCKS_OF_128[4],
     "scan_adjoint<float, 1>": BLOCKS_OF_128[6],
     "scan_adjoint<float, 4>": BLOCKS_OF_128[6],
-    "scan_backward<float, Split<1, 1, 8> >": BLOCKS_OF_128[4],
-    "scan_backward<float, Split<4, 4, 8> >": BLOCKS_OF_128[4],
+    "scan_backward<float, Split<1, 1, 8, false> >": BLOCKS_OF_128[4],
+    "scan_backward<float, Split<4, 1, 8, false> >": BLOCKS_OF_128[3],
+    "scan_backward<float, Split<4, 2, 8, false> >": BLOCKS_OF_128[4],
+    "scan_backward<float, Split<4, 4, 8, true> >": BLOCKS_OF_128[4],
     "route_in_registers<float, 1>": BLOCKS_OF_128[6],
     "route_in_registers<float, 16>": BLOCKS_OF_128[4],
     "route_in_tiles<float>": BLOCKS_OF_128[4],
@@ -33,15 +35,22 @@ LIMITS = {
     "route_ends<float, 4, false>": BLOCKS_OF_128[5],
     "route_ends<float, 4, true>": BLOCKS_OF_128[5],
     "route_backward<float, RouteSplit<1, 1, 8, 4, false> >": BLOCKS_OF_128[4],
+    "route_backward<float, RouteSplit<4, 1, 8, 4, false> >": BLOCKS_OF_128[4],
+    "route_backward<float, RouteSplit<4, 2, 8, 4, false> >": BLOCKS_OF_128[4],
     "route_backward<float, RouteSplit<4, 4, 8, 4, true> >": BLOCKS_OF_128[4],
 }
 # One block less where four would spill.
-ONE_STATE, MANY_STATES = (name for name in LIMITS if name.startswith("scan_backward"))
+ONE_STATE, _, EIGHT_STATES, MANY_STATES = (
+    name for name in LIMITS if name.startswith("scan_backward")
+)
 EXCEPTIONS = {
     (ONE_STATE, "sm_80"): BLOCKS_OF_128[3],
+    (EIGHT_STATES, "sm_80"): BLOCKS_OF_128[3],
     (MANY_STATES, "sm_80"): BLOCKS_OF_128[3],
     (ONE_STATE, "sm_90"): BLOCKS_OF_128[3],
     ("route_backward<float, RouteSplit<1, 1, 8, 4, false> >", "sm_80"): BLOCKS_OF_128[3],
+    ("route_backward<float, RouteSplit<4, 1, 8, 4, false> >", "sm_80"): BLOCKS_OF_128[3],
+    ("route_backward<float, RouteSplit<4, 2, 8, 4, false> >", "sm_80"): BLOCKS_OF_128[3],
     ("route_backward<float, RouteSplit<4, 4, 8, 4, true> >", "sm_80"): BLOCKS_OF_128[3],
 }
 

@@ -94,7 +94,7 @@ def test_the_largest_number_of_states(segmentation):
 
 
 @pytest.mark.parametrize(("groups", "dim"), [(1, 1), (1, 37), (2, 76), (3, 420), (5, 5)])
-@pytest.mark.parametrize("states", [1, 5])
+@pytest.mark.parametrize("states", [1, 3, 5, 9])
 def test_groups_and_odd_channels(groups, dim, states):
     assert_emulated_exact(Case(groups=groups, dim=dim, length=36, states=states, batch=1))
 
