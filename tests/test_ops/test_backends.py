@@ -437,6 +437,18 @@ def test_the_cuda_library_is_loaded_after_that_of_the_cpu(tmp_path):
     assert without.detail == f"it needs the library of the CPU, which is missing: {cpu.detail}"
 
 
+def test_a_cuda_library_of_an_earlier_version_is_not_used(monkeypatch, tmp_path):
+    monkeypatch.setattr(extension, "_load_library", lambda *_: Extension(True, "_C_cuda.so"))
+    ops = SimpleNamespace(mamba_mm=SimpleNamespace())
+    monkeypatch.setattr(extension, "torch", SimpleNamespace(ops=ops))
+    outdated = extension._load_cuda_extension(tmp_path, LOADED)
+    assert not outdated.loaded
+    assert outdated.detail == "_C_cuda.so was built from an earlier version of this package"
+    assert "build it again" in outdated.remedy
+    ops.mamba_mm.cuda_architectures = lambda: "80+PTX"
+    assert extension._load_cuda_extension(tmp_path, LOADED).architectures == "80+PTX"
+
+
 def test_why_triton_cannot_be_used_is_remembered(monkeypatch):
     def fails(error):
         def import_module(name):
