@@ -2,8 +2,9 @@
 //
 // The steps are those of selective_scan_backward.cu: a thread has a few states of one channel, one
 // where there is only one, else four, so that one, two or four lanes make a channel of up to 4, 8 or
-// 16 states. More are gone through 16 at a time. The states of a chunk are computed again from its checkpoint: first up to
-// the start of each quarter, then for one quarter after the other into registers.
+// 16 states. More are gone through 16 at a time. The states of a chunk are computed again from its
+// checkpoint: first up to the start of each quarter, then for one quarter after the other into
+// registers.
 //
 // Sums over the channels (of B, C and the low-rank inputs of delta) are taken in the warp by
 // shuffles, over the warps of a block through shared memory, over blocks by a kernel of its own

@@ -7,8 +7,9 @@
 //
 // A thread has a few states of one channel: one where there is only one, else four, so that one, two
 // or four lanes make a channel of up to 4, 8 or 16 states and a warp has 32, 16 or eight channels (in
-// double, two). More than 16 states are gone through 16 at a time. The states of a chunk are computed again from its checkpoint: first up to
-// the start of each quarter, then for one quarter after the other into registers.
+// double, two). More than 16 states are gone through 16 at a time. The states of a chunk are
+// computed again from its checkpoint: first up to the start of each quarter, then for one quarter
+// after the other into registers.
 //
 // dB and dC are sums over the channels: in the warp by shuffles, over the warps of a block through
 // shared memory, over blocks by a kernel of its own (sums.cu), always in the same order.

@@ -122,7 +122,7 @@ def test_a_library_that_is_built_loads_without_a_gpu():
     if not libraries:
         pytest.skip("the package was installed without CUDA kernels")
     code = (
-        f"import torch, mamba_mm; torch.ops.load_library({str(libraries[0])!r})\n"
+        f"import torch, mamba_mm.ops; torch.ops.load_library({str(libraries[0])!r})\n"
         "for scan in ('selective_scan', 'route_scan'):\n"
         "    for op in (f'mamba_mm::{scan}_fwd', f'mamba_mm::{scan}_bwd'):\n"
         "        assert torch._C._dispatch_has_kernel_for_dispatch_key(op, 'CUDA'), op\n"
