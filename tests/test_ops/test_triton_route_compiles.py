@@ -64,8 +64,9 @@ def test_another_image_size_is_no_other_kernel(launched):
         assert keys(constants, batch=3, dim=192) == reference
         # Six ranks and more are taken by divisors.
         assert keys(constants, rank=6) == keys(constants, rank=12)
-    tables = keys(WHOLE, name="atrous2", size=(8, 8))
-    assert keys(WHOLE, name="atrous2", size=(7, 9)) == tables
+    for constants in (WHOLE, SEGMENTED):
+        tables = keys(constants, name="atrous2", size=(8, 8))
+        assert keys(constants, name="atrous2", size=(7, 9)) == tables
 
 
 def test_sequences_share_launches_where_they_need_not_wait(launched):
@@ -80,6 +81,8 @@ def test_sequences_share_launches_where_they_need_not_wait(launched):
     segmented = [launch.name for launch in launched(case_of(), SEGMENTED)]
     assert segmented[:6] == ["route_ends", "carry_over", *["route_forward"] * 4]
     assert segmented[6:] == ["route_ends", "carry_over", *["route_backward"] * 4]
+    tables = launched(case_of("atrous2", size=(8, 8)), SEGMENTED)
+    assert [launch.name for launch in tables] == segmented
 
 
 def checked(launch, target, local_bytes=0):
@@ -111,8 +114,10 @@ def test_forward_needs_no_exchange_of_threads(case, allowed, target, launched):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("target", TARGETS)
-def test_passes_over_segments_need_no_exchange_of_threads(target, launched):
-    launches = launched(case_of(), SEGMENTED, TARGETS[target].warp_size)
+@pytest.mark.parametrize("name", ["cross", "vim"])
+def test_passes_over_segments_need_no_exchange_of_threads(name, target, launched):
+    launches = launched(case_of(name), SEGMENTED, TARGETS[target].warp_size)
+    assert [launch.name for launch in launches].count("route_ends") == 2
     for launch in launches:
         if launch.name == "route_ends":
             build, registers = checked(launch, target)

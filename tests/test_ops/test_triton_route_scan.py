@@ -115,17 +115,43 @@ def test_orders_of_the_call(which, interpreted):
     assert_small(interpreted("dynamic_errors", DynamicCase(orders, tokens, like=like)))
 
 
+def test_segments_of_an_order_a_sample(interpreted):
+    backwards = tuple(range(19, -1, -1))
+    orders = (backwards, (*backwards[5:], -1, *backwards[:4]))
+    case = DynamicCase(orders, 20, like=RouteCase(batch=2, dim=5, states=1))
+    assert_small(interpreted("dynamic_errors", case, SEGMENTED))
+
+
 @pytest.mark.parametrize(
     "case",
     [
         small(size=(3, 4), states=2),
         small("unidirectional", (5, 7), states=3, rank=None),
+        small("vim", (5, 7), batch=2),
+        small("shifted, with pads", (5, 7)),
+        small("input only, shifted", (3, 7), rank=None),
+        # Some of its sequences come to positions twice, and are not cut.
+        small("joined, of unequal lengths, with pads", (5, 6)),
     ],
     ids=str,
 )
 def test_segments(case, interpreted):
     assert interpreted("segments_of", case, SEGMENTED) > 1
     assert_small(interpreted("errors", case, SEGMENTED))
+
+
+def test_sequences_that_come_back_are_not_cut(interpreted):
+    # Every token twice in the first sequence, at most once in the second one.
+    name = "joined, of unequal lengths, with pads"
+    # Slow decays: else the state before a segment is gone before it changes a bit.
+    case = small(name, (5, 6), delta_shift=-6.0)
+    assert interpreted("segments_of", case, SEGMENTED) > 1
+    assert interpreted("sequences_with_the_bits_of_a_whole", case, SEGMENTED) == [True, False]
+
+
+def test_which_tables_come_to_a_position_twice(interpreted):
+    tables = [[[0, 2, 1], [2, -1, -1], [1, 0, 1]], [[7, 7, 0], [0, 0, -1], [5, 4, 3]]]
+    assert interpreted("repeats_of", tables, 6) == [[0, 0, 1], [0, 1, 0]]
 
 
 @pytest.mark.parametrize("entry", [2, 3], ids=["B", "C"])

@@ -37,10 +37,12 @@ def errors(case, constants=(), **keywords):
     return route_cases.errors(actual, route_cases.expected(case))
 
 
-def dynamic_errors(case):
-    arguments = leaves(case.arguments())
-    y = call(arguments, **case.keywords(), **TRITON)
-    return route_cases.errors(gradients_of(y, arguments), case.reference())
+def dynamic_errors(case, constants=()):
+    def actual():
+        arguments = leaves(case.arguments())
+        return gradients_of(call(arguments, **case.keywords(), **TRITON), arguments)
+
+    return route_cases.errors(with_constants(dict(constants), actual), case.reference())
 
 
 def mixed_errors(walks, size, constants):
@@ -116,6 +118,21 @@ def special_values_that_segments_change(case, where, places, constants):
     whole = run(case, arguments, **TRITON)
     cut = with_constants(constants, run, case, arguments, **TRITON)
     return [name for name, t in whole.items() if not same_special_values(cut[name], t)]
+
+
+def repeats_of(table, tokens):
+    table = torch.tensor(table, dtype=torch.int32)
+    return backend._repeats(table, tokens).tolist()
+
+
+def sequences_with_the_bits_of_a_whole(case, constants):
+    """For every sequence, whether its gradients are those without segments, to the bit."""
+    whole, cut = run(case, **TRITON), with_constants(constants, run, case, **TRITON)
+    pairs = [(whole["dA"], cut["dA"]), (whole["dparams"].mT, cut["dparams"].mT)]
+    of_A, of_params = ([a == b for a, b in zip(*pair, strict=True)] for pair in pairs)
+    return [
+        bool(of_A[k].all() and all(item[k].all() for item in of_params)) for k in range(len(of_A))
+    ]
 
 
 def results_without_elements(case):

@@ -27,6 +27,7 @@ from .route_walks import (
     put_entries,
     raw_step_sizes,
     rows_at,
+    stretch,
     walk_of,
 )
 from .scan_kernels import (
@@ -44,10 +45,12 @@ from .scan_kernels import (
 
 SIZES = "tokens length height width dim blocks segments segment_length sequences first count walks"
 RECORDS = "rank states first_state records_b records_k records_t delta_b delta_k delta_t"
-POINTERS = "records delta weight A D bias read project write total out checkpoints carries"
+POINTERS = "records delta weight A D bias read project write total out checkpoints carries repeats"
 
 
-@run_time(POINTERS, SIZES, RECORDS, "x x_b x_t read_b project_b write_b saved starts finishes")
+@run_time(
+    POINTERS, SIZES, RECORDS, "x x_b x_t read_b project_b write_b repeats_b saved starts finishes"
+)
 def route_forward(
     x,
     records,
@@ -63,6 +66,7 @@ def route_forward(
     out,
     checkpoints,
     carries,
+    repeats,
     tokens,
     length,
     height,
@@ -89,6 +93,7 @@ def route_forward(
     read_b,
     project_b,
     write_b,
+    repeats_b,
     saved,
     starts,
     finishes,
@@ -115,8 +120,6 @@ def route_forward(
     dtype: tl.constexpr = A.dtype.element_ty
     batch, segment, _, channel, mask = locate(dim, blocks, segments, BLOCK)
     dim = tl.cast(dim, tl.int64)
-    begin = segment * segment_length
-    end = tl.minimum(begin + segment_length, length)
     x_row = x + batch * x_b + channel
     total_row = total + batch * tokens * dim + channel
     out_row = out + batch * tokens * dim + channel
@@ -135,11 +138,16 @@ def route_forward(
         read_row = read + batch * read_b + k * length
         project_row = project + batch * project_b + k * length
         write_row = write + batch * write_b + k * length
+        cut = True
+        if TABLE:
+            if HAS_CARRY:
+                cut = tl.load(repeats + batch * repeats_b + k) == 0
+        begin, end = stretch(segment, segment_length, length, cut)
 
         h = zeros(BLOCK, dtype, STATES)
         if HAS_CARRY:
             carry = ((batch * segments + segment) * states + first_state) * sequences + k
-            h = load_states(carries + carry * dim + channel, sequences * dim, mask, STATES)
+            h = load_states(carries + carry * dim + channel, sequences * dim, mask & cut, STATES)
 
         for t0 in range(begin, end, WINDOW):
             if SAVES:
@@ -188,7 +196,12 @@ def route_forward(
             add_to_map(total_row, out_row, at_write, ys, former, dim, mask, adds, ends, TABLE)
 
 
-@run_time(SIZES, RECORDS, "inputs records delta weight A bias carries spans inputs_b inputs_t")
+@run_time(
+    SIZES,
+    RECORDS,
+    "inputs records delta weight A bias at_inputs project carries spans inputs_b inputs_t "
+    "at_inputs_b project_b",
+)
 def route_ends(
     inputs,
     records,
@@ -196,6 +209,8 @@ def route_ends(
     weight,
     A,
     bias,
+    at_inputs,
+    project,
     carries,
     spans,
     tokens,
@@ -221,17 +236,21 @@ def route_ends(
     delta_t,
     inputs_b,
     inputs_t,
+    at_inputs_b,
+    project_b,
     STATES: tl.constexpr,
     BLOCK: tl.constexpr,
     WINDOW: tl.constexpr,
     RANKS: tl.constexpr,
     SCALE: tl.constexpr,
+    TABLE: tl.constexpr,
+    ONE_TABLE: tl.constexpr,
     SOFTPLUS: tl.constexpr,
     HAS_DELTA: tl.constexpr,
     HAS_BIAS: tl.constexpr,
     BACKWARD: tl.constexpr,
 ):
-    """Every segment by itself, from zero, and the span of its step sizes; without tables.
+    """Every segment by itself, from zero, and the span of its step sizes.
 
     What it yields are the states after its last step, driven by x; or, BACKWARD, the
     gradient by those before its first step, driven by the gradient of the output.
@@ -251,6 +270,8 @@ def route_ends(
     delta_row = delta + batch * delta_b + k * delta_k + channel
     record = records + batch * records_b + k * records_k
     inputs_row = inputs + batch * inputs_b + channel
+    table_row = at_inputs + batch * at_inputs_b + k.to(tl.int64) * length
+    project_row = project + batch * project_b + k.to(tl.int64) * length
     entry = rank + first_state
     if BACKWARD:
         entry += states
@@ -265,7 +286,10 @@ def route_ends(
         t0 = begin + w * WINDOW
         if BACKWARD:
             t0 = begin + (windows - 1 - w) * WINDOW
-        at = places(inputs, t0, end, walk, tokens, height, width, WINDOW, False)
+        at = places(table_row, t0, end, walk, tokens, height, width, WINDOW, TABLE)
+        at_project = at
+        if not ONE_TABLE:
+            at_project = places(project_row, t0, end, walk, tokens, height, width, WINDOW, TABLE)
         drives = rows_at(inputs_row, inputs_t, at, mask, dtype)
         raws = raw_step_sizes(
             delta_row,
@@ -275,7 +299,7 @@ def route_ends(
             weight_row,
             rank,
             dim,
-            at,
+            at_project,
             mask,
             BLOCK,
             RANKS,
@@ -283,9 +307,9 @@ def route_ends(
             dtype,
         )
         for j in tl.static_range(FIRST, LAST, STRIDE):
-            valid = at[j] >= 0
+            valid = t0 + j < end
             dt = step_size(raws[j], shift, dtype, SOFTPLUS)
-            entries = entries_at(record, records_t, at[j], entry, STATES, dtype)
+            entries = entries_at(record, records_t, at_project[j], entry, STATES, dtype)
             if BACKWARD:
                 more = ()
                 for n in tl.static_range(STATES):
@@ -308,7 +332,7 @@ def route_ends(
     SIZES,
     RECORDS,
     "grad_out x windows grad_delta grad_records grad_weight grad_A grad_D grad_bias "
-    "x_b x_t grad_b grad_t read_b project_b write_b saved starts finishes adds_delta",
+    "x_b x_t grad_b grad_t read_b project_b write_b repeats_b saved starts finishes adds_delta",
 )
 def route_backward(
     grad_out,
@@ -324,6 +348,7 @@ def route_backward(
     write,
     checkpoints,
     carries,
+    repeats,
     windows,
     total,
     out,
@@ -361,6 +386,7 @@ def route_backward(
     read_b,
     project_b,
     write_b,
+    repeats_b,
     saved,
     starts,
     finishes,
@@ -396,8 +422,6 @@ def route_backward(
     lane = tl.arange(0, BLOCK)
     items = tl.num_programs(0) // (blocks * segments)
     dim = tl.cast(dim, tl.int64)
-    begin = segment * segment_length
-    end = tl.minimum(begin + segment_length, length)
     x_row = x + batch * x_b + channel
     grad_row = grad_out + batch * grad_b + channel
     total_row = total + batch * tokens * dim + channel
@@ -422,6 +446,11 @@ def route_backward(
         read_row = read + batch * read_b + k * length
         project_row = project + batch * project_b + k * length
         write_row = write + batch * write_b + k * length
+        cut = True
+        if TABLE:
+            if HAS_CARRY:
+                cut = tl.load(repeats + batch * repeats_b + k) == 0
+        begin, end = stretch(segment, segment_length, length, cut)
         own = (batch * segments + segment) * sequences + k
         weights_row = grad_weight + own * rank * dim + channel
         sums_of_records = grad_records + ((block * items + batch) * tokens * count + i) * entries
@@ -430,7 +459,9 @@ def route_backward(
         adjoint = zeros(BLOCK, dtype, STATES)
         if HAS_CARRY:
             carry = ((batch * segments + segment) * states + first_state) * sequences + k
-            adjoint = load_states(carries + carry * dim + channel, sequences * dim, mask, STATES)
+            adjoint = load_states(
+                carries + carry * dim + channel, sequences * dim, mask & cut, STATES
+            )
         sum_A = zeros(BLOCK, dtype, STATES)
         sum_D = tl.zeros([BLOCK], dtype)
         sum_bias = tl.zeros([BLOCK], dtype)

@@ -5,6 +5,7 @@ Semantics and arguments are those of the compiled op, see ``csrc/route_scan.h``.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -27,6 +28,8 @@ from .selective_scan import (
 )
 
 TABLE_WALK = 0
+# Of the tables.
+READ, PROJECT, WRITE = range(3)
 # Walks are handed over in one 32-bit argument, three bits each.
 SEQUENCES_AT_A_TIME = 10
 # Ranks of the projection of step sizes that are taken at a time.
@@ -77,7 +80,7 @@ class Plan:
         sequences: Number of sequences.
         states: States of a channel.
         rank: Rank of the projection of step sizes, 0 where they are given whole.
-        segments: Segments of the sequences that go without a table.
+        segments: Segments of the sequences.
         segment_length: Their length, a multiple of ``every``.
     """
 
@@ -123,13 +126,6 @@ class Plan:
         firsts = range(0, self.states, STATES_AT_A_TIME)
         return [(n, min(STATES_AT_A_TIME, self.states - n)) for n in firsts]
 
-    def segments_of(self, run: Run) -> tuple[int, int]:
-        """Number and length of a run's segments.
-
-        A table may come to a position twice, which has to happen one after the other.
-        """
-        return (1, self.length) if run.has_tables else (self.segments, self.segment_length)
-
     def runs(self, walks: list[int], records: int = 0) -> list[Run]:
         """The launches of a pass that keeps ``records`` values a sequence for its sums.
 
@@ -150,16 +146,17 @@ class Plan:
             self.width,
             self.dim,
             -(-self.dim // block),
-            *self.segments_of(run),
+            self.segments,
+            self.segment_length,
             self.sequences,
             run.first,
             len(run.walks),
             run.code,
         )
 
-    def programs(self, run: Run, block: int) -> int:
-        """Blocks of threads of a launch."""
-        return self.batch * self.segments_of(run)[0] * -(-self.dim // block)
+    def programs(self, block: int) -> int:
+        """Blocks of threads of a launch, for each sequence that is not walked after another."""
+        return self.batch * self.segments * -(-self.dim // block)
 
 
 def checkpoint_distance(states: int) -> int:
@@ -257,9 +254,23 @@ class Inputs:
         tables = self.tables_of(run)
         return tuple(t.stride(0) if run.has_tables and t.shape[0] > 1 else 0 for t in tables)
 
+    def repeats(self, *which: int) -> Tensor:
+        """Which sequences come to a position twice in some of the tables, (batch or 1, sequences).
+
+        Found on the GPU, and nobody waits for the answer.
+        """
+        tables = self.tables if len(self.tables) == 1 else [self.tables[i] for i in which]
+        return functools.reduce(torch.maximum, (_repeats(t, self.x.shape[1]) for t in tables))
+
     def has_one_table(self, run: Run) -> bool:
         """Whether a step reads, projects and writes at one position."""
         return len(self.tables) == 1 or not run.has_tables
+
+
+def _repeats(table: Tensor, tokens: int) -> Tensor:
+    positions = table.sort(dim=2).values
+    twice = (positions[..., 1:] == positions[..., :-1]) & (positions[..., 1:] >= 0)
+    return (twice & (positions[..., 1:] < tokens)).any(2).int()
 
 
 def _side_by_side(t: Tensor) -> Tensor:
@@ -331,14 +342,16 @@ def _carries(source: Tensor, inputs: Inputs, plan: Plan, walks, options, backwar
     block = forward_block(plan.dim)
     softplus, scale = options
     for run in make_runs(walks, SEQUENCES_AT_A_TIME):
-        if run.has_tables:
-            continue
+        tables, strides = inputs.tables_of(run), inputs.strides_of_tables(run)
+        at_source = WRITE if backward else READ
         for first_state, count in plan.turns():
-            wrap_triton(route_ends)[(plan.programs(run, block) * len(run.walks),)](
+            wrap_triton(route_ends)[(plan.programs(block) * len(run.walks),)](
                 source,
                 inputs.params,
                 *inputs.delta_weight_A,
                 inputs.or_A(inputs.bias),
+                tables[at_source],
+                tables[PROJECT],
                 carries,
                 spans,
                 *plan.sizes(run, block),
@@ -347,11 +360,15 @@ def _carries(source: Tensor, inputs: Inputs, plan: Plan, walks, options, backwar
                 first_state,
                 *inputs.strides_of_records(),
                 *source.stride()[:2],
+                strides[at_source],
+                strides[PROJECT],
                 STATES=count,
                 BLOCK=block,
                 WINDOW=plan.window,
                 RANKS=plan.ranks,
                 SCALE=scale,
+                TABLE=run.has_tables,
+                ONE_TABLE=inputs.has_one_table(run),
                 SOFTPLUS=softplus,
                 HAS_DELTA=inputs.delta is not None,
                 HAS_BIAS=inputs.bias is not None,
@@ -414,11 +431,11 @@ def triton_route_scan_fwd(
     carries = None
     if plan.segments > 1:
         carries = _carries(inputs.x, inputs, plan, walks, (delta_softplus, scale), False)
+    repeats = inputs.repeats(WRITE) if plan.segments > 1 and TABLE_WALK in walks else A
     block = forward_block(plan.dim)
     for first_state, count, run, is_first, is_last in _turns_and_runs(plan, plan.runs(walks)):
         has_D = D is not None and first_state == 0
-        has_carry = carries is not None and not run.has_tables
-        wrap_triton(route_forward)[(plan.programs(run, block),)](
+        wrap_triton(route_forward)[(plan.programs(block),)](
             inputs.x,
             inputs.params,
             *inputs.delta_weight_A,
@@ -428,7 +445,8 @@ def triton_route_scan_fwd(
             running.total,
             running.out,
             checkpoints,
-            carries if has_carry else inputs.A,
+            inputs.or_A(carries),
+            repeats,
             *plan.sizes(run, block),
             plan.rank,
             plan.states,
@@ -436,6 +454,7 @@ def triton_route_scan_fwd(
             *inputs.strides_of_records(),
             *inputs.x.stride()[:2],
             *inputs.strides_of_tables(run),
+            repeats.stride(0) if repeats.shape[0] > 1 else 0,
             plan.saved,
             int(is_first and running.starts),
             int(is_last and running.finishes),
@@ -451,7 +470,7 @@ def triton_route_scan_fwd(
             HAS_DELTA=delta is not None,
             HAS_D=has_D,
             HAS_BIAS=delta_bias is not None,
-            HAS_CARRY=has_carry,
+            HAS_CARRY=carries is not None,
             SAVES=saves,
             num_warps=block // WARP,
         )
@@ -495,6 +514,7 @@ def triton_route_scan_bwd(
         carries = _carries(grads, inputs, plan, walks, (delta_softplus, scale), True)
 
     has_tables = TABLE_WALK in walks
+    repeats = inputs.repeats(READ, PROJECT) if plan.segments > 1 and has_tables else A
     grad_params = _Records(params, plan, A.dtype)
     grad_delta = A.new_empty((0,))
     if delta is not None:
@@ -504,7 +524,6 @@ def triton_route_scan_bwd(
         if has_tables:
             grad_delta.zero_()
     parts = (plan.batch * plan.segments, plan.sequences)
-    # What a launch without segments has no share in stays zero.
     part_A = A.new_zeros((*parts, plan.states, plan.dim))
     part_weight = A.new_zeros((*parts, plan.rank, plan.dim))
     part_D = A if D is None else A.new_zeros((*parts, plan.dim))
@@ -515,10 +534,9 @@ def triton_route_scan_bwd(
     runs = plan.runs(walks, blocks * plan.batch * plan.tokens * widest)
     for first_state, count, run, is_first, is_last in _turns_and_runs(plan, runs):
         has_D = D is not None and first_state == 0
-        has_carry = carries is not None and not run.has_tables
         records = grad_params.parts(run, blocks, count)
         windows = A
-        programs = plan.programs(run, WARP)
+        programs = plan.programs(WARP)
         if plan.every > plan.backward_window:
             windows = A.new_empty((programs, plan.every // plan.backward_window, count, WARP))
         wrap_triton(route_backward)[(programs,)](
@@ -530,7 +548,8 @@ def triton_route_scan_bwd(
             inputs.or_A(inputs.bias),
             *inputs.tables_of(run),
             checkpoints,
-            carries if has_carry else inputs.A,
+            inputs.or_A(carries),
+            repeats,
             windows,
             running.total,
             running.out,
@@ -548,6 +567,7 @@ def triton_route_scan_bwd(
             *inputs.x.stride()[:2],
             *grads.stride()[:2],
             *inputs.strides_of_tables(run),
+            repeats.stride(0) if repeats.shape[0] > 1 else 0,
             plan.saved,
             int(is_first and running.starts),
             int(is_last and running.finishes),
@@ -569,7 +589,7 @@ def triton_route_scan_bwd(
             HAS_DELTA=delta is not None,
             HAS_D=has_D,
             HAS_BIAS=delta_bias is not None,
-            HAS_CARRY=has_carry,
+            HAS_CARRY=carries is not None,
             num_warps=1,
         )
         grad_params.add(run, records, first_state, count)

@@ -32,6 +32,19 @@ def walk_of(walks, i):
 
 
 @triton.jit
+def stretch(segment, segment_length, length, cut):
+    """Where a segment begins and ends in a sequence that is cut, or else must stay in one piece.
+
+    A table may come to a position twice, which has to happen one after the other: then the first
+    segment's program walks the whole sequence, and the others nothing.
+    """
+    begin = segment * segment_length
+    end = tl.minimum(begin + segment_length, length)
+    begin = tl.where(cut, begin, tl.where(segment == 0, 0, length))
+    return begin, tl.where(cut, end, length)
+
+
+@triton.jit
 def places(table, t0, end, walk, tokens, height, width, WINDOW: tl.constexpr, TABLE: tl.constexpr):
     """The positions of the steps from t0 on; -1 where one is padded or not before ``end``.
 
