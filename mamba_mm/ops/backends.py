@@ -106,10 +106,11 @@ def _missing(name: str, device: torch.device) -> tuple[str, str] | None:
     outcome = {"cpu": EXTENSION, "cuda": CUDA_EXTENSION, "triton": TRITON}[name]
     if not outcome.loaded:
         return outcome.detail, outcome.remedy
-    return _too_old(name, device) if device.type == "cuda" and torch.version.hip is None else None
+    of_nvidia = device.type == "cuda" and torch.version.hip is None
+    return _not_served(name, device) if of_nvidia else None
 
 
-def _too_old(name: str, device: torch.device) -> tuple[str, str] | None:
+def _not_served(name: str, device: torch.device) -> tuple[str, str] | None:
     """Return why a GPU of NVIDIA does not run a backend's kernels and what to do, or None."""
     capability = architectures.compute_capability(device)
     if capability is None:
