@@ -45,7 +45,7 @@ def test_three_hands_of_rhd_are_learnt_by_heart(tmp_path):
     """
     config = HAMBA / "hamba_vmamba-nano_rhd-3-photos-128x96.py"
     metrics, _, pictures = train_and_test(
-        config, tmp_path, *sooner(200), run=run_script, MAMBA_MM_DATA_DIR=DATA_DIR
+        config, tmp_path, *sooner(250), run=run_script, MAMBA_MM_DATA_DIR=DATA_DIR
     )
     assert metrics["mesh/MPJPE"] < 6
     assert metrics["EPE"] < 4

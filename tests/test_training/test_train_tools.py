@@ -1,7 +1,7 @@
 """A detector is trained and evaluated through the very commands that a user types."""
 
 import pytest
-from training_runs import CONFIGS, DATA_DIR, run_script, run_tool, sooner, train_and_test
+from training_runs import CONFIGS, DATA_DIR, FUSED, run_script, run_tool, train_and_test
 
 pytest.importorskip("mmdet")
 pytest.importorskip("mmcv.ops")
@@ -59,7 +59,12 @@ def test_train_resume_and_test_through_the_tools(tmp_path):
 def test_four_photographs_are_learnt_by_heart(tmp_path):
     """All fourteen persons, the tiny ones included: box AP 60 and more, AP50 85 and more."""
     metrics, _, pictures = train_and_test(
-        PHOTOS_CONFIG, tmp_path, *sooner(90), run=run_script, MAMBA_MM_DATA_DIR=DATA_DIR
+        PHOTOS_CONFIG,
+        tmp_path,
+        "--cfg-options",
+        FUSED,
+        run=run_script,
+        MAMBA_MM_DATA_DIR=DATA_DIR,
     )
     assert metrics["coco/bbox_mAP"] >= 0.6
     assert metrics["coco/bbox_mAP_50"] >= 0.85

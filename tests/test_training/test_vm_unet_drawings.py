@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow
 # smaller batches make up for some, vary from 74 to 82 with the seed.
 @pytest.mark.parametrize(
     ("kind", "classes", "epochs", "batch", "least_dice"),
-    [("lesions", 1, 1, 8, 75), ("organs", 6, 2, 4, 65)],
+    [("lesions", 1, 1, 8, 75), ("organs", 6, 2, 4, 60)],
 )
 def test_held_out_drawings_are_segmented(kind, classes, epochs, batch, least_dice, tmp_path):
     data = tmp_path / "data"
