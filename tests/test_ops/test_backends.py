@@ -55,6 +55,7 @@ def package_without_library(tmp_path_factory):
 
 SMALL_CALL = """
 import torch
+from torch import library
 from mamba_mm.ops import backend_report, selective_scan
 u = torch.ones(1, 4, 6)
 for _ in range(2):
@@ -530,9 +531,8 @@ for scan in (selective_scan, selective_scan_ref):
 assert backend_report()[0].usable, backend_report()[0]
 for a, b in zip(*grads):
     torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
-torch.library.opcheck(torch.ops.mamba_mm.selective_scan_fwd,
-                      (*inputs[:3], *(t[:, None] for t in inputs[3:]), None, None, None, True, True,
-                       torch.float32))
+arguments = (*inputs[:3], *(t[:, None] for t in inputs[3:]), None, None, None, True, True)
+library.opcheck(torch.ops.mamba_mm.selective_scan_fwd, (*arguments, torch.float32))
 print("torch", torch.__version__, "ok")
 """
 

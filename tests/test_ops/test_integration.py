@@ -3,6 +3,7 @@
 import pytest
 import torch
 from scan_cases import Case, leaves, relative_error, run_with_gradients
+from torch import library
 
 from mamba_mm.ops import selective_scan, selective_scan_ref
 
@@ -28,7 +29,7 @@ def test_gradcheck(length, fixed):
 @pytest.mark.parametrize("length", [0, 5, 70])
 def test_opcheck_forward(length, options):
     case = Case(dim=10, groups=2, length=length, options=options)
-    torch.library.opcheck(
+    library.opcheck(
         torch.ops.mamba_mm.selective_scan_fwd, (*as_list(case), True, True, torch.float32)
     )
 
@@ -40,9 +41,7 @@ def test_opcheck_backward(options):
     y, state, checkpoints = torch.ops.mamba_mm.selective_scan_fwd(
         *tensors, True, True, torch.float32
     )
-    torch.library.opcheck(
-        torch.ops.mamba_mm.selective_scan_bwd, (y, state, *tensors, True, checkpoints)
-    )
+    library.opcheck(torch.ops.mamba_mm.selective_scan_bwd, (y, state, *tensors, True, checkpoints))
 
 
 def test_gradients_of_frozen_parameters_are_not_needed():

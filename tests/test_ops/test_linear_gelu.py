@@ -2,6 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from scan_cases import relative_error
+from torch import library
 
 from mamba_mm.ops import linear_gelu
 
@@ -92,9 +93,9 @@ def test_only_gradients_that_are_asked_for():
 def test_opcheck_compile_and_double_backward():
     x, (weight, bias) = torch.randn(5, 7, requires_grad=True), layer(7, 7)
     rows = (x, bias.requires_grad_())
-    torch.library.opcheck(torch.ops.mamba_mm.bias_gelu.default, rows)
+    library.opcheck(torch.ops.mamba_mm.bias_gelu.default, rows)
     detached = tuple(t.detach() for t in rows)
-    torch.library.opcheck(torch.ops.mamba_mm.bias_gelu_.default, detached)
+    library.opcheck(torch.ops.mamba_mm.bias_gelu_.default, detached)
 
     compiled = torch.compile(linear_gelu, fullgraph=True, dynamic=True, backend="aot_eager")
     torch.testing.assert_close(compiled(x, weight, bias), linear_gelu(x, weight, bias))

@@ -36,6 +36,7 @@ from test_route_scan import LAYOUTS as MAP_LAYOUTS
 from test_route_scan import POISONED, expected_of_poison, poisoned
 from test_route_scan import random_case as random_route_case
 from test_selective_scan import LAYOUTS, OPTIONS, random_case
+from torch import library
 
 from mamba_mm.ops import backend_report, route_scan, selective_scan, selective_scan_ref
 from mamba_mm.ops.backends import choose_backend
@@ -569,7 +570,7 @@ def test_the_registrations_are_complete(backend):
         pytest.skip("the ops of Triton are traced, not registered kernel by kernel")
     given = {n: t if t is None else there(t) for n, t in Case().arguments.items()}
     arguments = (*leaves(given).values(), True, True, torch.float32)
-    torch.library.opcheck(torch.ops.mamba_mm.selective_scan_fwd, arguments)
+    library.opcheck(torch.ops.mamba_mm.selective_scan_fwd, arguments)
 
 
 def test_the_choice_is_the_fastest_that_is_usable():

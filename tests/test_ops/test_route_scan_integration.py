@@ -19,6 +19,7 @@ from route_cases import (
     run,
 )
 from scan_cases import leaves, relative_error
+from torch import library
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mamba_mm.measuring.peak_memory import peak_bytes
@@ -235,7 +236,7 @@ RAW_CASES = {
 def test_opcheck_forward(which):
     case, keywords = RAW_CASES[which]
     tensors, rest = raw_arguments(case, **keywords)
-    torch.library.opcheck(torch.ops.mamba_mm.route_scan_fwd, (*tensors, *rest))
+    library.opcheck(torch.ops.mamba_mm.route_scan_fwd, (*tensors, *rest))
 
 
 @pytest.mark.parametrize("which", RAW_CASES)
@@ -244,7 +245,7 @@ def test_opcheck_backward(which):
     tensors, rest = raw_arguments(case, **keywords)
     tensors = [t if t is None else t.detach() for t in tensors]
     y, checkpoints = torch.ops.mamba_mm.route_scan_fwd(*tensors, *rest)
-    torch.library.opcheck(torch.ops.mamba_mm.route_scan_bwd, (y, *tensors, *rest[:-2], checkpoints))
+    library.opcheck(torch.ops.mamba_mm.route_scan_bwd, (y, *tensors, *rest[:-2], checkpoints))
 
 
 @pytest.fixture

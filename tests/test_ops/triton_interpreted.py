@@ -19,6 +19,7 @@ from scan_cases import (
     run_with_gradients,
     same_special_values,
 )
+from torch import library
 
 from mamba_mm.ops import selective_scan_ref
 from mamba_mm.ops.triton import lanes, math
@@ -177,7 +178,7 @@ def check_registration(case):
     """What ``opcheck`` says of schema and autograd; tracing is tested without the interpreter."""
     arguments = (*leaves(case.arguments).values(), True, True, torch.float32)
     tests = ("test_schema", "test_autograd_registration")
-    return torch.library.opcheck(
+    return library.opcheck(
         torch.ops.mamba_mm.triton_selective_scan_fwd, arguments, test_utils=tests
     )
 

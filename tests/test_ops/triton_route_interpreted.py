@@ -10,6 +10,7 @@ import torch
 import triton_interpreter  # noqa: F401 - makes it faster
 from route_cases import RouteCase, call, gradients_of, run
 from scan_cases import leaves, relative_error, same_special_values
+from torch import library
 
 from mamba_mm.ops import route_scan
 from mamba_mm.ops.routes import RouteSet
@@ -213,7 +214,7 @@ def check_registration():
     table = torch.tensor([[[4, 0]]], dtype=torch.int32)
     arguments = _operands((table, None, None))
     arguments[0].requires_grad_()
-    return torch.library.opcheck(
+    return library.opcheck(
         torch.ops.mamba_mm.triton_route_scan_fwd,
         (*arguments, True, torch.float32),
         test_utils=("test_schema", "test_autograd_registration"),
