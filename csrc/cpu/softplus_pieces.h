@@ -100,33 +100,19 @@ template <class V, int kCount>
   for (int i = 0; i < kCount; ++i) terms[i] = V::lookup(row, index[i]);
 }
 
-// In place, for z relative to the centers: the polynomials by Horner's scheme.
-template <class V, int kCount>
-[[gnu::always_inline]] inline void evaluate(const PieceTable<kValueTerms>& table, const typename V::Index* index, typename V::F* z) {
+// In place, for z relative to the centers: the polynomials by Horner's scheme; with kSlopes also
+// their derivatives, from its partial sums.
+template <class V, int kCount, bool kSlopes, int kTerms>
+[[gnu::always_inline]] inline void evaluate(const PieceTable<kTerms>& table, const typename V::Index* index,
+                                            typename V::F* z, typename V::F* slopes) {
   typename V::F sum[kCount], terms[kCount];
-  pick_terms<V, kCount>(table.rows[kValueTerms - 1], index, sum);
+  pick_terms<V, kCount>(table.rows[kTerms - 1], index, sum);
 #pragma GCC unroll 8
-  for (int j = kValueTerms - 2; j >= 0; --j) {
-    pick_terms<V, kCount>(table.rows[j], index, terms);
-#pragma GCC unroll 8
-    for (int i = 0; i < kCount; ++i) sum[i] = V::fma(sum[i], z[i], terms[i]);
-  }
-#pragma GCC unroll 8
-  for (int i = 0; i < kCount; ++i) z[i] = sum[i];
-}
-
-// The same and, from Horner's partial sums, the derivatives.
-template <class V, int kCount>
-[[gnu::always_inline]] inline void evaluate(const PieceTable<kSlopeTerms>& table, const typename V::Index* index, typename V::F* z,
-                     typename V::F* slopes) {
-  typename V::F sum[kCount], terms[kCount];
-  pick_terms<V, kCount>(table.rows[kSlopeTerms - 1], index, sum);
-#pragma GCC unroll 8
-  for (int j = kSlopeTerms - 2; j >= 0; --j) {
+  for (int j = kTerms - 2; j >= 0; --j) {
     pick_terms<V, kCount>(table.rows[j], index, terms);
 #pragma GCC unroll 8
     for (int i = 0; i < kCount; ++i) {
-      slopes[i] = j == kSlopeTerms - 2 ? sum[i] : V::fma(slopes[i], z[i], sum[i]);
+      if constexpr (kSlopes) slopes[i] = j == kTerms - 2 ? sum[i] : V::fma(slopes[i], z[i], sum[i]);
       sum[i] = V::fma(sum[i], z[i], terms[i]);
     }
   }
@@ -151,9 +137,9 @@ template <class V, int kCount, bool kSlopes>
 #pragma GCC unroll 8
   for (int i = 0; i < kCount; ++i) z[i] = V::fraction(z[i]);
   if constexpr (kSlopes)
-    evaluate<V, kCount>(kSoftplusSlopes, index, z, slopes);
+    evaluate<V, kCount, true>(kSoftplusSlopes, index, z, slopes);
   else
-    evaluate<V, kCount>(kSoftplusValues, index, z);
+    evaluate<V, kCount, false>(kSoftplusValues, index, z, nullptr);
   return true;
 }
 
