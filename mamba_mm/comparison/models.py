@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Iterator
 
 import torch
 from mmengine.config import ConfigDict
-from mmengine.logging import MMLogger
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
 from mamba_mm.comparison.configs import ModelConfig
+from mamba_mm.measuring.quiet import mmengine_logs_only
 
 
 class TensorForward(nn.Module):
@@ -50,7 +49,7 @@ def build_model(config: ModelConfig) -> nn.Module:
     """
     torch.manual_seed(0)
     model = create_model(config)
-    with _quiet():
+    with mmengine_logs_only(logging.ERROR):
         model.init_weights()
         return revert_sync_batchnorm(model).eval()
 
@@ -58,7 +57,7 @@ def build_model(config: ModelConfig) -> nn.Module:
 def create_model(config: ModelConfig) -> nn.Module:
     """Make the model of a config as its classes make it, before any initialiser runs."""
     settings = ConfigDict(without_pretrained(config.config.model.to_dict()))
-    with _quiet(), DefaultScope.overwrite_default_scope(config.toolbox):
+    with mmengine_logs_only(logging.ERROR), DefaultScope.overwrite_default_scope(config.toolbox):
         return MODELS.build(settings)
 
 
@@ -80,19 +79,6 @@ def without_pretrained(node: object) -> object:
 
 def _is_pretrained(value: object) -> bool:
     return isinstance(value, dict) and str(value.get("type", "")).endswith("Pretrained")
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the lines that MMEngine logs about every parameter."""
-    # Its loggers do not notice logging.disable() once they have logged.
-    logger = MMLogger.get_current_instance()
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
 
 
 def _samples(images: Tensor) -> list[BaseDataElement]:

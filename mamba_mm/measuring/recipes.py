@@ -15,6 +15,8 @@ from pathlib import Path
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
+from mamba_mm.measuring.quiet import mmengine_logs_only
+
 ABSENT = "absent"
 """Stands for the value that one of two recipes does not have."""
 
@@ -33,12 +35,8 @@ _EPOCHS_OF_A_SCHEDULER = ("begin", "end", "T_max", "milestones", "step_size")
 
 def read_config(path: Path) -> Config:
     """Read a config, without the line that MMEngine prints for each variable it replaces."""
-    before = logging.root.manager.disable
-    logging.disable(logging.INFO)
-    try:
+    with mmengine_logs_only(logging.WARNING):
         return Config.fromfile(path)
-    finally:
-        logging.disable(before)
 
 
 def with_options(config: Config, options: Sequence[str]) -> Config:

@@ -1,9 +1,12 @@
 """Recipes are compared by name, and fitted to another number of epochs."""
 
+import logging
+
 import pytest
 
 pytest.importorskip("mmengine")
 from mmengine.config import Config
+from mmengine.logging import MMLogger, print_log
 
 from mamba_mm.measuring.recipes import (
     ABSENT,
@@ -11,6 +14,7 @@ from mamba_mm.measuring.recipes import (
     differences_beside_the_backbone,
     listed,
     options_for_epochs,
+    read_config,
     recipe_of,
 )
 
@@ -35,6 +39,24 @@ def config(**changes):
 
 def beside_the_backbone(**changes):
     return differences_beside_the_backbone(recipe_of(config()), recipe_of(config(**changes)))
+
+
+def test_a_config_is_read_in_silence_that_ends_with_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("DATA_OF_A_TEST", "there")
+    path = tmp_path / "config.py"
+    path.write_text('data_root = "{{$DATA_OF_A_TEST:nowhere}}"')
+    records = []
+    handler = logging.Handler()
+    handler.emit = lambda record: records.append(record.getMessage())
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(handler)
+    try:
+        assert read_config(path).data_root == "there"
+        assert records == []
+        print_log("heard", logger="current")
+    finally:
+        logger.removeHandler(handler)
+    assert records == ["heard"]
 
 
 def test_a_changed_learning_rate_is_named_with_both_values():
