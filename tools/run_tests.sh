@@ -21,4 +21,5 @@ export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 # Compiled tests are kept for the next run, even where the environment says not to: 8 s a process.
 export PYTHONDONTWRITEBYTECODE=
 # Files go to the processes in the order of tests/conftest.py, the longest first.
-exec "$env/bin/python" -m pytest -n "$jobs" --dist loadfile --no-loadscope-reorder "$@"
+# A test that waits for what does not come fails after ten minutes, and says where it waited.
+exec "$env/bin/python" -m pytest -n "$jobs" --dist loadfile --no-loadscope-reorder --timeout 600 "$@"

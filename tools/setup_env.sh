@@ -111,7 +111,7 @@ settle_opencv() {
   pip install -q -c "$pins" --force-reinstall --no-deps opencv-python-headless
 }
 
-install_test_tools() { pip install -q -c "$pins" pytest pytest-xdist hypothesis ruff; }
+install_test_tools() { pip install -q -c "$pins" pytest pytest-timeout pytest-xdist hypothesis ruff; }
 
 install_project() {
   pip install -q --no-build-isolation --no-deps -e "$root"

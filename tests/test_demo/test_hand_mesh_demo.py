@@ -2,7 +2,6 @@
 
 import json
 import runpy
-import sys
 from pathlib import Path
 
 import cv2
@@ -14,14 +13,12 @@ pytest.importorskip("mmpose")
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmpose.registry import MODELS
+from training_runs import DATA_DIR
 
 from mamba_mm.apis import inferencers
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "configs" / "mmpose" / "hamba" / "hamba_vmamba-nano_toy-hands-128x96.py"
-sys.path.append(str(ROOT / "tests" / "test_training"))
-
-from training_runs import DATA_DIR  # noqa: E402 - beside the tests that train
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """The test loop with test-time augmentation, through the installed toolbox's own script."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,15 +11,13 @@ from mmengine.registry import LOOPS, DefaultScope
 pytest.importorskip("mmpose")
 from mmpose.registry import MODELS
 from torch.utils.data import DataLoader
+from training_runs import run_script
 
 from mamba_mm.datasets.toy_hands import ToyHandsConfig, write_toy_hands
 from mamba_mm.engine.hand_mesh_test_loop import HandMeshTestLoop
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "configs" / "mmpose" / "hamba" / "hamba_vmamba-nano_toy-hands-128x96.py"
-sys.path.append(str(ROOT / "tests" / "test_training"))
-
-from training_runs import run_script  # noqa: E402 - beside the tests that train
 
 
 @pytest.mark.slow

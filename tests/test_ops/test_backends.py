@@ -55,7 +55,6 @@ def package_without_library(tmp_path_factory):
 
 SMALL_CALL = """
 import torch
-from torch import library
 from mamba_mm.ops import backend_report, selective_scan
 u = torch.ones(1, 4, 6)
 for _ in range(2):
@@ -519,6 +518,7 @@ def test_the_cpu_backend_refuses_other_devices():
 
 OTHER_TORCH = """
 import sys, torch
+from torch import library
 from mamba_mm.ops import backend_report, selective_scan, selective_scan_ref
 torch.manual_seed(0)
 u, delta = torch.randn(2, 2, 20, 70).unbind(0)

@@ -12,7 +12,6 @@ pytest.importorskip("mmpose")
 pytest.importorskip("matplotlib")
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools" / "analysis_tools"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "test_training"))
 
 import ablate_hamba
 from ablate_hamba import DATA_VARIABLE, RECIPE, main

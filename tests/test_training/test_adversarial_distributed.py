@@ -4,7 +4,7 @@ import pytest
 import torch
 from adversarial_samples import PRIOR, batch, build_estimator, optimisers
 from mmengine.optim import OptimWrapper, OptimWrapperDict
-from processes import in_processes
+from processes import in_group
 
 from mamba_mm.registry import MODEL_WRAPPERS
 
@@ -73,9 +73,6 @@ def train(rank, steps, wrapped=True, **settings):
 
 def run_cases(rank, folder):
     """Run all cases, and the first step of each alone; write what came of it."""
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2
-    )
     together = {case: train(rank, STEPS, **CASES[case]) for case in CASES}
     alone = {
         case: train(rank, 1, wrapped=False, **settings)["gradients"]
@@ -83,7 +80,6 @@ def run_cases(rank, folder):
         if "accumulative_counts" not in settings
     }
     torch.save((together, alone), folder / f"{rank}.pth")
-    torch.distributed.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +87,7 @@ def both(tmp_path_factory):
     """What each process wrote: cases together, cases alone."""
     build_estimator()  # imports all, once, before the forks
     folder = tmp_path_factory.mktemp("processes")
-    in_processes(run_cases, folder, count=2)
+    in_group(run_cases, folder)
     return [torch.load(folder / f"{rank}.pth") for rank in range(2)]
 
 

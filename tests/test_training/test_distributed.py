@@ -9,7 +9,7 @@ import pytest
 import torch
 from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
-from processes import in_processes
+from processes import in_group
 from toolbox_models import SYSTEMS, gradients_of, losses_of
 from training_runs import ROOT, WAITING
 
@@ -35,9 +35,6 @@ def system_of(case):
 
 def train_half(rank, folder):
     """Train all cases on one half of the batch; the first process writes the gradients."""
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2
-    )
     results = {}
     for case, backbone in CASES.items():
         system = system_of(case)
@@ -53,8 +50,6 @@ def train_half(rank, folder):
             model.train_step(batch, OptimWrapper(optimizer=optimizer))
     if rank == 0:
         torch.save(results, folder / "gradients.pth")
-    torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +57,7 @@ def gradients_of_two(tmp_path_factory):
     for system in SYSTEMS.values():
         pytest.importorskip(f"{system.toolbox}.models")  # once, before the forks
     folder = tmp_path_factory.mktemp("processes")
-    in_processes(train_half, folder, count=2)
+    in_group(train_half, folder)
     return torch.load(folder / "gradients.pth")
 
 

@@ -1,8 +1,5 @@
 """HO-3D and HInt with a trained model, by the command that a user types."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -12,8 +9,6 @@ from training_runs import CONFIGS, run_script
 
 pytest.importorskip("mmpose")
 pytest.importorskip("cv2")
-
-sys.path.append(str(Path(__file__).parents[1] / "test_datasets"))
 
 from hamer_samples import write_hint
 from hand_mesh_samples import pixels

@@ -1,8 +1,6 @@
 """The config of HaMeR's mix through MMPose's own runner, on small archives."""
 
 import re
-import sys
-from pathlib import Path
 
 import pytest
 from training_runs import CONFIGS, run_script
@@ -10,7 +8,6 @@ from training_runs import CONFIGS, run_script
 pytest.importorskip("mmpose")
 pytest.importorskip("cv2")
 
-sys.path.append(str(Path(__file__).parents[1] / "test_datasets"))
 from hamer_samples import hamer_label, write_set
 from hand_mesh_samples import write_freihand
 

@@ -4,7 +4,7 @@ import os
 
 import pytest
 import torch
-from processes import in_processes
+from processes import in_group
 from training_runs import CONFIGS, run_script, run_tool
 
 pytest.importorskip("mmpose")
@@ -107,9 +107,6 @@ def train_second_stage(rank, folder, checkpoint, data):
     from mmengine.config import Config
     from mmengine.runner import Runner
 
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2
-    )
     os.environ |= dict(MAMBA_MM_HANDS_DATA=str(data), LOCAL_RANK=str(rank))
     config = Config.fromfile(SECOND)
     config.merge_from_dict(SMALL | {"train_cfg.max_epochs": 1})
@@ -122,14 +119,13 @@ def train_second_stage(rank, folder, checkpoint, data):
     weights = {name: p.detach() for name, p in runner.model.module.named_parameters()}
     draws = runner.model.module.prior.draw(3)[1]
     torch.save((type(runner.model).__name__, weights, draws), folder / f"{rank}.pth")
-    torch.distributed.destroy_process_group()
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(torch.accelerator.is_available(), reason="about machines without a GPU")
 def test_the_second_stage_in_two_processes(first_stage, data, tmp_path):
     checkpoint, _ = first_stage
-    in_processes(train_second_stage, tmp_path, checkpoint, data, count=2)
+    in_group(train_second_stage, tmp_path, checkpoint, data)
     (name, first, draws), (_, second, other_draws) = (
         torch.load(tmp_path / f"{rank}.pth") for rank in range(2)
     )

@@ -1,11 +1,10 @@
 """Hamba's head learns, alone and in two processes."""
 
-import pytest
 import torch
 from hand_samples import DECODER, build_head, random_map, random_samples
 from mmpose.evaluation.functional import keypoint_mpjpe
+from processes import in_group
 from torch import distributed
-from torch.multiprocessing import spawn
 from torch.nn.parallel import DistributedDataParallel
 
 from mamba_mm.models import VMamba
@@ -70,10 +69,7 @@ class _Loss(torch.nn.Module):
         return sum(self.head.loss(feats, samples).values())
 
 
-def _train_two_steps(rank, meeting_point):
-    distributed.init_process_group(
-        "gloo", init_method=f"file://{meeting_point}", rank=rank, world_size=2
-    )
+def _train_two_steps(rank):
     torch.manual_seed(0)
     model = DistributedDataParallel(_Loss(build_head()))
     samples = random_samples(2, seed=rank)
@@ -89,9 +85,7 @@ def _train_two_steps(rank, meeting_point):
     distributed.all_gather(gathered, gradient)
     assert gradient.abs().max() > 0
     assert torch.equal(*gathered)
-    distributed.destroy_process_group()
 
 
-@pytest.mark.slow
-def test_two_processes_agree_on_the_gradient(tmp_path):
-    spawn(_train_two_steps, (str(tmp_path / "meeting_point"),), nprocs=2)
+def test_two_processes_agree_on_the_gradient():
+    in_group(_train_two_steps)
