@@ -24,8 +24,8 @@ class RouteBackwardScan {
   static constexpr int64_t kSteps = kCheckpointSteps;
   static constexpr int64_t kTile = kSteps * W;
   static constexpr int kRowVectors = kSteps / W;
-  // Sums that the registers hold at once.
-  static constexpr int kRanks = W == 16 ? 4 : 2;
+  // Sums a tile that the registers hold at once.
+  static constexpr int kRanks = W == 16 ? 6 : 2;
   // Steps whose step sizes are formed together.
   static constexpr int kBlock = 4;
 
@@ -51,7 +51,7 @@ class RouteBackwardScan {
         h_(kTiles * (kTile + W)),
         dB_vectors_(kTile),
         dC_vectors_(kTile),
-        turned_(kTile),
+        turned_(kTiles * kTile),
         sums_(row_count_ * kSteps),
         sum_records_(row_count_ * kSteps),
         rows_(Tile::kChunk * W) {}
@@ -70,12 +70,14 @@ class RouteBackwardScan {
   void run_strip(int64_t c0, int64_t channels) {
     channel_ = c0;
     tiles_ = channels > W ? 2 : 1;
+    // A walk without a table reads every position, so that the first one need not add to zeros.
+    starts_sum_ = in_.states == 1 && in_.sequences > 0 && static_cast<Walk>(in_.walks[0]) != Walk::kTable;
     for (int i = 0; i < tiles_; ++i) {
       count_[i] = smaller(W, channels - i * W);
       Tile::load(in_, in_.x, batch_, c0 + i * W, count_[i], x(i), rows_.get());
       Tile::load(in_, call_.grad_out, batch_, c0 + i * W, count_[i], dy(i), rows_.get());
       Tile::scale(in_, dy(i));
-      Tile::clear(in_, dx(i));
+      if (!starts_sum_) Tile::clear(in_, dx(i));
     }
     for (int64_t k = 0; k < in_.sequences; ++k)
       if (tiles_ == 2)
@@ -123,12 +125,10 @@ class RouteBackwardScan {
       run_single_state<kCount>(t0, steps);
     else
       run_states<kCount>(t0, steps);
-    if (in_.delta.data == nullptr) memset(sums_.get(), 0, in_.rank * kSteps * sizeof(T));
-    for (int i = 0; i < kCount; ++i)
-      if (in_.delta.data != nullptr)
-        add_delta(i, qA_tiles() + i * kTile, steps);
-      else
-        add_projection(i, qA_tiles() + i * kTile, steps);
+    if (in_.delta.data == nullptr)
+      add_projection<kCount>(steps);
+    else
+      for (int i = 0; i < kCount; ++i) add_delta(i, qA_tiles() + i * kTile, steps);
     add_records(steps);
   }
 
@@ -144,22 +144,46 @@ class RouteBackwardScan {
       for (; t + kBlock <= steps; t += kBlock) h = recompute_steps<kBlock>(i, t, given, h);
       for (; t < steps; ++t) h = recompute_steps<1>(i, t, given, h);
     }
-    reverse_single_state<kCount>(steps);
+    if (starts_sum_ && sequence_ == 0)
+      reverse_single_state<kCount, true>(steps);
+    else
+      reverse_single_state<kCount, false>(steps);
     sum_lanes(dB_vectors_.get(), sums_.get() + in_.rank * kSteps, steps);
     sum_lanes(dC_vectors_.get(), sums_.get() + (in_.rank + 1) * kSteps, steps);
   }
 
   template <int kCount>
-  F recompute_steps(int i, int64_t t, const T* given, F h) {
+  [[gnu::always_inline]] F recompute_steps(int i, int64_t t, const T* given, F h) {
     F dt[kCount], slope[kCount], a[kCount];
-    const T* const* records = records_.get() + t;
-    lanes_[i].template step_sizes<kCount, true>(records, given == nullptr ? nullptr : given + t * W, dt, slope);
+    if (lanes_[i].template common_steps<kCount, true>(records_.get() + t, given_at(given, t), dt, slope, a))
+      return keep_steps<kCount>(i, t, dt, slope, a, h);
+    if constexpr (V::kLookups) return recompute_rare_steps<kCount>(i, t, given, h);
+    return recompute_any_steps<kCount>(i, t, given, h);
+  }
+
+  // Out of line, so that the common case keeps its values in registers.
+  template <int kCount>
+  [[gnu::noinline]] F recompute_rare_steps(int i, int64_t t, const T* given, F h) {
+    return recompute_any_steps<kCount>(i, t, given, h);
+  }
+
+  template <int kCount>
+  F recompute_any_steps(int i, int64_t t, const T* given, F h) {
+    F dt[kCount], slope[kCount], a[kCount];
+    lanes_[i].template step_sizes<kCount, true>(records_.get() + t, given_at(given, t), dt, slope);
     decays<V, kCount>(dt, lanes_[i].rate(0), a);
+    return keep_steps<kCount>(i, t, dt, slope, a, h);
+  }
+
+  template <int kCount>
+  [[gnu::always_inline]] F keep_steps(int i, int64_t t, const F* dt, const F* slope, const F* a, F h) {
+    const T* const* records = records_.get() + t;
     const int32_t* read = walk_.read + t;
     const T* x_tile = x(i);
     const int64_t at = i * kTile + t * W, at_B = in_.rank;
     T *dt_out = dt_tiles() + at, *slope_out = slope_tiles() + at, *a_out = a_.get() + at;
     T* h_out = h_.get() + i * (kTile + W) + (t + 1) * W;
+#pragma GCC unroll 4
     for (int j = 0; j < kCount; ++j) {
       const F u = V::load(x_tile + int64_t{read[j]} * W);
       h = V::fma(a[j], h, V::mul(V::mul(dt[j], u), V::set1(records[j][at_B])));
@@ -171,7 +195,7 @@ class RouteBackwardScan {
     return h;
   }
 
-  template <int kCount>
+  template <int kCount, bool kStart>
   void reverse_single_state(int64_t steps) {
     F s[kCount], A[kCount], skip[kCount], dA[kCount], dD[kCount], dbias[kCount], h_after[kCount];
     const T *x_tile[kCount], *dy_tile[kCount];
@@ -213,7 +237,11 @@ class RouteBackwardScan {
         const F ddelta = V::mul(V::fma(gB, u, V::mul(q, A[i])), V::load(slope + at));
         dbias[i] = V::add(dbias[i], ddelta);
         V::store(ddelta_out + at, ddelta);
-        add_to(dx_tile[i] + from, V::fma(gB, dt_t, V::mul(skip[i], dy_t)));
+        const F dx = V::fma(gB, dt_t, V::mul(skip[i], dy_t));
+        if constexpr (kStart)
+          V::store(dx_tile[i] + from, dx);
+        else
+          add_to(dx_tile[i] + from, dx);
       }
       V::store(dB_out + t * W, dB);
       V::store(dC_out + t * W, dC);
@@ -255,6 +283,8 @@ class RouteBackwardScan {
     return given;
   }
 
+  static const T* given_at(const T* given, int64_t t) { return given == nullptr ? nullptr : given + t * W; }
+
   StepRange<V> load_window(int i, int64_t steps) {
     const T* given = gather_given(i, steps);
     StepRange<V> range;
@@ -269,8 +299,7 @@ class RouteBackwardScan {
   template <int kCount>
   void prepare_steps(int i, int64_t t, const T* given, StepRange<V>& range) {
     F dt[kCount], slope[kCount];
-    lanes_[i].template step_sizes<kCount, true>(records_.get() + t, given == nullptr ? nullptr : given + t * W, dt,
-                                                slope);
+    lanes_[i].template step_sizes<kCount, true>(records_.get() + t, given_at(given, t), dt, slope);
     const int32_t *read = walk_.read + t, *write = walk_.write + t;
     const T *x_tile = x(i), *dy_tile = dy(i);
     const int64_t at = i * kTile + t * W;
@@ -390,43 +419,65 @@ class RouteBackwardScan {
   }
 
   // Of delta = W record: dW += ddelta record, and the sums over channels W ddelta.
-  void add_projection(int i, T* ddelta, int64_t steps) {
-    memset(ddelta + steps * W, 0, (kSteps - steps) * W * sizeof(T));
-    for (int64_t t = 0; t < kSteps; t += W) V::transpose(ddelta + t * W, W, turned_.get() + t, kSteps);
+  template <int kCount>
+  void add_projection(int64_t steps) {
+    for (int i = 0; i < kCount; ++i) {
+      T* ddelta = qA_tiles() + i * kTile;
+      memset(ddelta + steps * W, 0, (kSteps - steps) * W * sizeof(T));
+      for (int64_t t = 0; t < kSteps; t += W) V::transpose(ddelta + t * W, W, turned_.get() + i * kTile + t, kSteps);
+    }
     int64_t r = 0;
-    for (; r + kRanks <= in_.rank; r += kRanks) add_ranks<kRanks>(i, r, ddelta, steps);
-    for (; r + 2 <= in_.rank; r += 2) add_ranks<2>(i, r, ddelta, steps);
-    for (; r < in_.rank; ++r) add_ranks<1>(i, r, ddelta, steps);
+    for (; r + kRanks <= in_.rank; r += kRanks) add_ranks<kCount, kRanks>(r, steps);
+    for (; r + 2 <= in_.rank; r += 2) add_ranks<kCount, 2>(r, steps);
+    for (; r < in_.rank; ++r) add_ranks<kCount, 1>(r, steps);
   }
 
-  template <int kCount>
-  void add_ranks(int i, int64_t r, const T* ddelta, int64_t steps) {
-    F dweight[kCount];
-    T* sums = dweight_.get() + (i * in_.rank + r) * W;
-    for (int j = 0; j < kCount; ++j) dweight[j] = V::load(sums + j * W);
-    for (int64_t t = 0; t < steps; ++t) {
-      const F ddelta_t = V::load(ddelta + t * W);
-#pragma GCC unroll 4
-      for (int j = 0; j < kCount; ++j) dweight[j] = V::fma(ddelta_t, V::set1(records_[t][r + j]), dweight[j]);
-    }
-    for (int j = 0; j < kCount; ++j) V::store(sums + j * W, dweight[j]);
+  template <int kCount, int kSums>
+  void add_ranks(int64_t r, int64_t steps) {
+    add_weights<kCount, kSums>(r, steps);
+    sum_channels<kCount, kSums>(r);
+  }
 
-    F row[kCount][kRowVectors];
-    T* rows = sums_.get() + r * kSteps;
-    for (int j = 0; j < kCount; ++j)
-      for (int v = 0; v < kRowVectors; ++v) row[j][v] = V::load(rows + j * kSteps + v * W);
-    const int64_t first = (sequence_ * in_.dim + channel_ + i * W) * in_.rank + r;
-    const T* weight = static_cast<const T*>(in_.weight) + first;
-    for (int64_t lane = 0; lane < count_[i]; ++lane, weight += in_.rank) {
-      const T* of_lane = turned_.get() + lane * kSteps;
-#pragma GCC unroll 4
-      for (int v = 0; v < kRowVectors; ++v) {
-        const F ddelta_t = V::load(of_lane + v * W);
-#pragma GCC unroll 4
-        for (int j = 0; j < kCount; ++j) row[j][v] = V::fma(ddelta_t, V::set1(weight[j]), row[j][v]);
+  // The tiles share the loads of the records, and their sums are enough to hide the latency.
+  template <int kCount, int kSums>
+  void add_weights(int64_t r, int64_t steps) {
+    F dweight[kCount][kSums];
+    T* sums = dweight_.get() + r * W;
+    for (int i = 0; i < kCount; ++i)
+      for (int j = 0; j < kSums; ++j) dweight[i][j] = V::load(sums + (i * in_.rank + j) * W);
+    const T* ddelta = qA_tiles();
+    for (int64_t t = 0; t < steps; ++t) {
+      const T* record = records_[t] + r;
+#pragma GCC unroll 2
+      for (int i = 0; i < kCount; ++i) {
+        const F ddelta_t = V::load(ddelta + i * kTile + t * W);
+#pragma GCC unroll 6
+        for (int j = 0; j < kSums; ++j) dweight[i][j] = V::fma(ddelta_t, V::set1(record[j]), dweight[i][j]);
       }
     }
-    for (int j = 0; j < kCount; ++j)
+    for (int i = 0; i < kCount; ++i)
+      for (int j = 0; j < kSums; ++j) V::store(sums + (i * in_.rank + j) * W, dweight[i][j]);
+  }
+
+  template <int kCount, int kSums>
+  void sum_channels(int64_t r) {
+    F row[kSums][kRowVectors];
+    for (int j = 0; j < kSums; ++j)
+      for (int v = 0; v < kRowVectors; ++v) row[j][v] = V::zero();
+    for (int i = 0; i < kCount; ++i) {
+      const int64_t first = (sequence_ * in_.dim + channel_ + i * W) * in_.rank + r;
+      const T *weight = static_cast<const T*>(in_.weight) + first, *of_lane = turned_.get() + i * kTile;
+      for (int64_t lane = 0; lane < count_[i]; ++lane, weight += in_.rank, of_lane += kSteps) {
+#pragma GCC unroll 4
+        for (int v = 0; v < kRowVectors; ++v) {
+          const F ddelta_t = V::load(of_lane + v * W);
+#pragma GCC unroll 6
+          for (int j = 0; j < kSums; ++j) row[j][v] = V::fma(ddelta_t, V::set1(weight[j]), row[j][v]);
+        }
+      }
+    }
+    T* rows = sums_.get() + r * kSteps;
+    for (int j = 0; j < kSums; ++j)
       for (int v = 0; v < kRowVectors; ++v) V::store(rows + j * kSteps + v * W, row[j][v]);
   }
 
@@ -480,6 +531,7 @@ class RouteBackwardScan {
   int64_t batch_ = 0, block_ = 0, sequence_ = 0, channel_ = 0;
   int64_t count_[kTiles] = {};
   int tiles_ = 0;
+  bool starts_sum_ = false;  // whether the first sequence's gradients of the map are stored, not added
 };
 
 }  // namespace MAMBA_MM_ISA

@@ -70,7 +70,6 @@ class RouteForwardScan {
   void run_sequence(int64_t k) {
     sequence_ = k;
     lanes_.load(k, channel_, count_);
-    moderate_ = in_.softplus && in_.states == 1 && is_moderate<V>(lanes_.rate(0));
     memset(state_.get(), 0, in_.states * W * sizeof(T));
     for (int64_t t0 = 0; t0 < in_.length; t0 += kSteps) run_chunk(t0, smaller(kSteps, in_.length - t0));
   }
@@ -111,17 +110,10 @@ class RouteForwardScan {
 
   template <int kCount, bool kStart>
   F finish_steps(int64_t t, F h) {
-    if constexpr (V::kLookups) {
-      F dt[kCount], a[kCount];
-      if (moderate_) {
-        lanes_.template deltas<kCount>(records_.get() + t, given_at(t), dt);
-        if (softplus_by_pieces<V, kCount, false>(dt, nullptr)) {
-          Math<V>::template exp2_products<kCount>(dt, lanes_.rate(0), a);
-          return advance<kCount, kStart>(t, dt, a, h);
-        }
-      }
-      return finish_rare_steps<kCount, kStart>(t, h);
-    }
+    F dt[kCount], a[kCount];
+    if (lanes_.template common_steps<kCount, false>(records_.get() + t, given_at(t), dt, nullptr, a))
+      return advance<kCount, kStart>(t, dt, a, h);
+    if constexpr (V::kLookups) return finish_rare_steps<kCount, kStart>(t, h);
     return finish_any_steps<kCount, kStart>(t, h);
   }
 
@@ -268,7 +260,6 @@ class RouteForwardScan {
   Buffer<T> state_, dt_, drive_, y_, rows_;
   TileRequest<V> next_x_, this_out_;
   bool starts_sum_ = false;   // whether the first sequence's outputs are stored, not added
-  bool moderate_ = false;     // whether common step sizes leave the one state's decays in range
   const T* given_ = nullptr;  // delta of the chunk's steps, where it is given
   int64_t batch_ = 0, sequence_ = 0, channel_ = 0, count_ = 0;
 };

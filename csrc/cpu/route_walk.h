@@ -132,6 +132,7 @@ class RouteLanes {
     whole_ = lanes == W;
     skip = S::load_lanes(in_.D, channel, 1, lanes);
     bias = S::load_lanes(in_.bias, channel, 1, lanes);
+    moderate_ = in_.softplus && in_.states == 1 && is_moderate<V>(rate(0));
   }
 
   F A(int64_t n) { return V::load(A_.get() + n * W); }
@@ -157,15 +158,35 @@ class RouteLanes {
       Math<V>::template softplus<kCount, kSlopes>(dt, slopes);
     else if constexpr (kSlopes)
       for (int i = 0; i < kCount; ++i) slopes[i] = V::set1(1);
-    // Lanes without a channel must stay finite, whatever the records hold: sums over channels
-    // run over all lanes.
-    if (!whole_)
-      for (int i = 0; i < kCount; ++i) dt[i] = V::select_nonnegative(missing_, dt[i], V::zero());
+    quiet_missing<kCount>(dt);
+  }
+
+  // With one state, the step sizes of kCount steps, their derivatives and their decays: all in
+  // registers, and only where the tables of softplus have them. Else it returns false.
+  template <int kCount, bool kSlopes>
+  [[gnu::always_inline]] bool common_steps(const T* const* records, const T* given, F* dt, F* slopes, F* a) {
+    if constexpr (V::kLookups) {
+      if (!moderate_) return false;
+      deltas<kCount>(records, given, dt);
+      if (!softplus_by_pieces<V, kCount, kSlopes>(dt, slopes)) return false;
+      if constexpr (kSlopes) quiet_missing<kCount>(dt);  // only the backward pass sums over channels
+      Math<V>::template exp2_products<kCount>(dt, rate(0), a);
+      return true;
+    }
+    return false;
   }
 
   F skip, bias;
 
  private:
+  // Lanes without a channel must stay finite, whatever the records hold: sums over channels run
+  // over all lanes.
+  template <int kCount>
+  void quiet_missing(F* dt) const {
+    if (!whole_)
+      for (int i = 0; i < kCount; ++i) dt[i] = V::select_nonnegative(missing_, dt[i], V::zero());
+  }
+
   int64_t longest() const { return in_.states > in_.rank ? in_.states : in_.rank; }
 
   // Rows of `count` values, one a channel, become columns.
@@ -178,6 +199,7 @@ class RouteLanes {
   Buffer<T> A_, rates_, weight_, rows_;
   F missing_;  // negative in lanes without a channel
   bool whole_ = true;
+  bool moderate_ = false;  // whether common step sizes leave the one state's decays in range
 };
 
 // The delta of some steps where it is given whole, as [step][W].
