@@ -4,9 +4,6 @@ import json
 import math
 import os
 import re
-import socket
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 from types import MappingProxyType
@@ -17,6 +14,7 @@ import torch
 from mmengine.evaluator import Evaluator
 from mmengine.registry import METRICS, DefaultScope
 from mmengine.structures import BaseDataElement, InstanceData
+from processes import in_group
 
 from mamba_mm.evaluation import HandMeshMetric
 from mamba_mm.evaluation.functional import (
@@ -551,58 +549,26 @@ def mixed_samples():
     return [sample(i, noise=0.02, **changes.get(i, {})) for i in range(7)]
 
 
-WORKER = """
-import json, os, runpy, sys
-import torch.distributed as dist
-dist.init_process_group("gloo")
-rank = dist.get_rank()
-tests = runpy.run_path(sys.argv[1])
-samples = tests["mixed_samples"]()
-own = (samples + samples[:1])[rank::2]  # as DefaultSampler deals and pads them
-metric = tests["HandMeshMetric"](
-    metrics=tests["ALL"], collect_dir="collected", outfile_prefix="pred"
-)
-metric.process({}, own[:2])
-metric.process({}, own[2:])
-values = metric.evaluate(len(samples))
-shuffled = [samples[i] for i in (3, 0, 6, 1, 5, 2, 4)]
-metric = tests["HandMeshMetric"](
-    format_only=True, collect_dir="collected", outfile_prefix="shuffled"
-)
-metric.process({}, (shuffled + shuffled[:1])[rank::2])
-metric.evaluate(len(samples))
-if rank == 1:
-    print(json.dumps(values))
-dist.destroy_process_group()
-"""
+def evaluate_half(rank, folder):
+    """Evaluate and dump what one of two processes has of the samples."""
+    os.chdir(folder)
+    samples = mixed_samples()
+    own = (samples + samples[:1])[rank::2]  # as DefaultSampler deals and pads them
+    metric = HandMeshMetric(metrics=ALL, collect_dir="collected", outfile_prefix="pred")
+    metric.process({}, own[:2])
+    metric.process({}, own[2:])
+    values = metric.evaluate(len(samples))
+    shuffled = [samples[i] for i in (3, 0, 6, 1, 5, 2, 4)]
+    metric = HandMeshMetric(format_only=True, collect_dir="collected", outfile_prefix="shuffled")
+    metric.process({}, (shuffled + shuffled[:1])[rank::2])
+    metric.evaluate(len(samples))
+    if rank == 1:
+        Path("values.json").write_text(json.dumps(values))
 
 
-@pytest.mark.slow
 def test_two_processes_give_what_one_gives(tmp_path):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    script = tmp_path / "worker.py"
-    script.write_text(WORKER)
-    common = os.environ | {
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "WORLD_SIZE": "2",
-        "PYTHONPATH": str(Path(__file__).parents[2]),
-    }
-    workers = [
-        subprocess.Popen(
-            [sys.executable, str(script), __file__],
-            env=common | {"RANK": str(rank)},
-            cwd=tmp_path,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    outputs = [worker.communicate(timeout=120)[0] for worker in workers]
-    assert [worker.returncode for worker in workers] == [0, 0]
-    found = json.loads(outputs[1].strip().splitlines()[-1])
+    in_group(evaluate_half, tmp_path)
+    found = json.loads((tmp_path / "values.json").read_text())
     expected = evaluate(mixed_samples(), metrics=ALL, outfile_prefix=str(tmp_path / "alone"))
     assert found == {f"mesh/{name}": value for name, value in expected.items()}
     for name in ("pred", "shuffled"):
